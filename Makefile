@@ -1,0 +1,58 @@
+# make help lists what can be made. The two that matter: `make lab` runs the lab, `make test` tests it.
+PYTHON ?= python3
+SEED ?= 0
+VENV := .venv
+BIN := $(VENV)/bin
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+endif
+# The versions to install: what CI runs, or `make ... CONSTRAINTS=build/floor.txt`, the lowest that are promised to work.
+CONSTRAINTS ?= constraints.txt
+LAB_READY := $(VENV)/.lab-ready
+TESTS_READY := $(VENV)/.tests-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test test-all lint notebooks clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+lab: $(LAB_READY) ## execute the whole notebook, real training on real MNIST, and assert the assignment
+	$(BIN)/python -m lab run --seed $(SEED)
+
+test: $(TESTS_READY) lint ## everything that is checked on every push
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(TESTS_READY) lint ## the same, and what takes longer: five seeds of real training
+	$(BIN)/python -m pytest
+
+lint: $(TESTS_READY) ## ruff, mypy, the workflows, and the notebook's editions against their source
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
+	$(BIN)/python -m lab.notebook check
+
+notebooks: $(TESTS_READY) ## make both editions of the notebook from notebooks/mnist_994.py
+	$(BIN)/python -m lab.notebook build
+
+clean: ## remove what was built, the environment too
+	rm -rf $(VENV) build *.egg-info
+
+# The environment: made when it is not there, brought up to date when a requirement file changes.
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV)
+
+$(LAB_READY): requirements.txt $(CONSTRAINTS) pyproject.toml | $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(TESTS_READY): tests/requirements.txt $(LAB_READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt -c $(CONSTRAINTS)
+	touch $@
+
+build/floor.txt: requirements.txt
+	mkdir -p build
+	sed -E 's/^([a-z]+)>=/\1==/' requirements.txt > $@

@@ -1,0 +1,207 @@
+"""What a person can type. Each command parses, calls, prints.
+
+Exit status: 0, 1 (the work falls short) or 2 (the call is wrong).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import lab
+from lab.errors import LabError
+
+if TYPE_CHECKING:
+    from lab.graph import Graph
+    from lab.layers import Layer
+
+
+class _Commands(click.Group):
+    """Shows a LabError as its message alone, and ends with status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LabError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+
+
+class _InputShape(click.ParamType[tuple[int, int, int]]):
+    name = "CxHxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            c, h, w = (int(part) for part in value.lower().split("x"))
+        except ValueError:
+            self.fail(f"{value!r} is not three numbers like 1x28x28", param, ctx)
+        if min(c, h, w) < 1 or max(c, h, w) > 4096:
+            self.fail(f"{value!r}: each of the three must be from 1 to 4096", param, ctx)
+        return c, h, w
+
+
+_input_shape = click.option(
+    "--input", "input_shape", type=_InputShape(), default=(1, 28, 28), help="Shape of one image; 1x28x28 if not given."
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a machine to read.")
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(lab.__version__, prog_name="lab")
+def main() -> None:
+    """The 99.4 Lab: build a small MNIST network step by step, see what it sees, check it.
+
+    TARGET names a network: file.py, file.py:Class, notebook.ipynb, a saved graph's folder, or package.module:callable.
+    """
+
+
+@main.command()
+@click.argument("target")
+@_input_shape
+@_as_json
+def inspect(target: str, input_shape: tuple[int, int, int], as_json: bool) -> None:
+    """Print TARGET's layer table: shape, parameters, multiply-adds and receptive field of every executed layer."""
+    from lab.layers import layer_table
+    from lab.targets import resolve
+
+    graph = resolve(target, input_shape)
+    layers = layer_table(graph)
+    if as_json:
+        click.echo(json.dumps(_inspection(target, graph, layers), indent=1))
+    else:
+        _print_table(target, graph, layers)
+
+
+def _inspection(target: str, graph: Graph, layers: list[Layer]) -> dict[str, Any]:
+    return {
+        "target": target,
+        "input_shape": graph.input_shape,
+        "output_shape": graph.output_shape,
+        "parameters": graph.parameters,
+        "multiply_adds": sum(layer.multiply_adds for layer in layers),
+        "idle": graph.idle,
+        "layers": [layer.to_dict() for layer in layers],
+    }
+
+
+def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{target} on {_sides(graph.input_shape)}", box=SIMPLE_HEAD, title_justify="left")
+    for heading in ("layer", "kind", "output"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("parameters", "multiply-adds", "sees, pixels", "jump"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in layers:
+        field = layer.field
+        whole = field.clipped == graph.input_shape[1:]
+        sees = f"{_sides(field.size)}{' whole image' if whole else ''}"
+        jump = _sides([f"{float(j):g}" for j in field.jump]) if field.units != (1, 1) else "-"
+        costs = (
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+        )
+        table.add_row(layer.name, layer.kind, _sides(layer.shape), *costs, sees, jump)
+    table.add_section()
+    total = sum(layer.multiply_adds for layer in layers)
+    table.add_row("total", "", _sides(graph.output_shape), f"{graph.parameters:,}", f"{total:,}", "", "")
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a pipe or a file has no width to fit
+    console.print(table)
+    for text in graph.idle:
+        click.echo(f"no effect: {text}")
+
+
+def _sides(sizes: Any) -> str:
+    return "x".join(str(size) for size in sizes)
+
+
+@main.command()
+@click.argument("target")
+@click.option("--rubric", default="mnist_994", help="mnist_994, mnist_8k, mnist_5k, or a TOML file.")
+@click.option("--train", is_flag=True, help="Train it first with the lab's recipe, and judge epochs and accuracy too.")
+@click.option("--seed", default=0, help="Seed of the first weights and of training.")
+@_as_json
+def check(target: str, rubric: str, train: bool, seed: int, as_json: bool) -> None:
+    """Check TARGET against the assignment's rules, one verdict each. Status 1 if a rule fails.
+
+    The accuracy of a saved graph is measured with the weights that it brings. Other targets have no trained weights:
+    --train makes some.
+    """
+    from lab import runs
+    from lab.rules import load_rubric
+
+    assignment = load_rubric(rubric)
+    verdicts = runs.check(target, assignment, train_seed=seed if train else None)
+    failed = any(verdict.passed is False for verdict in verdicts)
+    if as_json:
+        report = {"target": target, "rubric": assignment.title, "passed": not failed}
+        click.echo(json.dumps(report | {"verdicts": [verdict.to_dict() for verdict in verdicts]}, indent=1))
+    else:
+        click.echo("\n".join(verdict.line() for verdict in verdicts))
+    sys.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("target", default="lab.models:LabNet")
+@click.option("--data", "dataset", default="mnist", help="mnist, fashion_mnist, kmnist or qmnist.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
+@click.option("--seeds", type=click.IntRange(1), default=1, help="How many runs, with seeds 0, 1, 2, …")
+@click.option("--save", "folder", type=click.Path(path_type=Path), help="Save the last run's network as a graph here.")
+@_as_json
+def train(target: str, dataset: str, epochs: int | None, seeds: int, folder: Path | None, as_json: bool) -> None:
+    """Train TARGET with the lab's recipe, then read the test set once. Prints accuracy per seed, mean and spread."""
+    from dataclasses import replace
+
+    from lab import runs
+    from lab.data import load
+    from lab.graph import capture, save
+    from lab.targets import network
+    from lab.train import Recipe
+
+    recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
+    done = []
+    for run in runs.runs(lambda: network(target), load(dataset), recipe, range(seeds)):
+        done.append(run)
+        if not as_json:
+            click.echo(f"seed {run.history.recipe.seed}: {run.accuracy:.2%} in {run.history.seconds:.1f} s")
+    mean, deviation = runs.spread([run.accuracy for run in done])
+    if folder is not None:
+        save(capture(done[-1].model), folder)
+    interrupted = done[-1].history.interrupted
+    if as_json:
+        report = {"target": target, "data": dataset, "mean": mean, "standard_deviation": deviation}
+        click.echo(json.dumps(report | {"runs": [run.to_dict() for run in done]}, indent=1))
+    else:
+        seconds, _ = runs.spread([run.history.seconds for run in done])
+        click.echo(f"mean {mean:.2%} ± {deviation:.2%} over {len(done)} seeds, {seconds:.1f} s each")
+    sys.exit(1 if interrupted else 0)
+
+
+@main.command()
+@click.option("--seed", default=0, help="Seed of the final run.")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs of the final run.")
+@click.option("--train-limit", type=click.IntRange(100), help="Use only so many training images.")
+@click.option("--quick", is_flag=True, help="A short run with a lower bar, to see that everything works.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build"), help="Folder for what the run writes.")
+@_as_json
+def run(seed: int, epochs: int | None, train_limit: int | None, quick: bool, out: Path, as_json: bool) -> None:
+    """Execute the solved notebook, with real training, and assert the assignment.
+
+    Writes the executed notebook, an HTML page and results.json. Status 1 if the assignment is not met.
+    """
+    from lab.notebook import run_lab
+
+    parameters = {"seed": seed, "epochs": epochs, "train_limit": train_limit, "quick": quick}
+    outcome = run_lab({name: value for name, value in parameters.items() if value is not None}, out)
+    click.echo(json.dumps(outcome.to_dict(), indent=1) if as_json else outcome.line())
+    sys.exit(0 if outcome.passed else 1)

@@ -1,0 +1,16 @@
+"""The one kind of failure that the lab shows to a person."""
+
+
+class LabError(Exception):
+    """What is wrong, where, and what to do: the whole message is meant to be read by a person.
+
+    The command line prints it without a traceback and exits with status 2; a notebook shows it without a traceback.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class GraphError(LabError):
+    """A network that can't be written down as a graph, or a saved graph that can't be trusted."""

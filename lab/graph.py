@@ -1,0 +1,353 @@
+"""What a network executes, as data: capture, save, load, rebuild.
+
+`capture(model)` runs the model's `forward` once with symbolic tensors (torch.export) and writes down every operation
+that the output depends on. Everything else that describes a network (layer table, parameters, multiply-adds,
+receptive field, rules) reads the resulting `Graph`, never the model's source and never its list of modules: a layer
+that is declared and not executed is not in the graph.
+
+Shapes leave out the batch, which is free: (1, 28, 28) stands for (B, 1, 28, 28).
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from lab import trace
+from lab.errors import GraphError
+from lab.operations import INPUT, MAX_ELEMENTS, AnyOperation, BatchNorm, Conv2d, Dropout, Name, Operation, Shape
+
+MAX_OPERATIONS = 2_000
+MAX_JSON_BYTES = 4 * 2**20
+MAX_WEIGHT_BYTES = 2**30
+
+
+class Stored(BaseModel):
+    """A parameter or a buffer: its shape, and whether training changes it by gradient."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=6)]
+    learnable: bool
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+class Document(BaseModel):
+    """`graph.json`: everything about a network but its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    format: Literal["lab994/graph"] = "lab994/graph"
+    version: Literal[1] = 1
+    input_shape: Annotated[Shape, Field(min_length=3, max_length=3)]
+    operations: Annotated[tuple[AnyOperation, ...], Field(min_length=1, max_length=MAX_OPERATIONS)]
+    tensors: Annotated[dict[Name, Stored], Field(max_length=4 * MAX_OPERATIONS)]
+    idle: Annotated[tuple[Annotated[str, Field(max_length=300)], ...], Field(max_length=MAX_OPERATIONS)] = ()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network as data.
+
+    operations: in the order of execution; the last one is the network's output.
+    tensors: the parameters and buffers that the operations read, each once.
+    weights: the values of those tensors.
+    idle: what was declared or executed without any effect on the output, in words ("dropout 'drop': never executed").
+    """
+
+    input_shape: tuple[int, int, int]
+    operations: tuple[Operation, ...]
+    tensors: dict[str, Stored]
+    weights: dict[str, Tensor] = field(repr=False)
+    idle: tuple[str, ...] = ()
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the output without the batch: (10,) for ten logits."""
+        return self.operations[-1].shape
+
+    @property
+    def parameters(self) -> int:
+        """Every learnable or stored number that the graph uses, shared ones once.
+
+        The running mean and variance of batch norm are left out, as the field counts: they are statistics of the
+        data, not learnt, and fold into the layer's own scale and shift.
+        """
+        statistics = set(self.statistics())
+        return sum(stored.numbers for name, stored in self.tensors.items() if name not in statistics)
+
+    def statistics(self) -> tuple[str, ...]:
+        """Names of the tensors that serve as batch norm's running mean or variance and as nothing else."""
+        as_statistics, otherwise = set(), set()
+        for op in self.operations:
+            running = {op.running_mean, op.running_var} if isinstance(op, BatchNorm) else set()
+            as_statistics |= running - {None}
+            otherwise |= set(op.stored()) - running
+        return tuple(sorted(n for n in as_statistics - otherwise if n and not self.tensors[n].learnable))
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """Shape, without the batch, of the input or of an operation's output."""
+        return self.input_shape if name == INPUT else self[name].shape
+
+    def __getitem__(self, name: str) -> Operation:
+        for op in self.operations:
+            if op.name == name:
+                return op
+        known = ", ".join(op.name for op in self.operations)
+        raise GraphError(f"no operation is called {name!r}; there are: {known}")
+
+    def build(self) -> "GraphNet":
+        """A runnable network with a copy of the weights, in training mode: (B, *input_shape) -> (B, *output_shape)."""
+        return GraphNet(self)
+
+
+class GraphNet(nn.Module):
+    """A `Graph` as an nn.Module. Its parameters and buffers carry the original names."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        for name, stored in graph.tensors.items():
+            value = graph.weights[name].detach().clone()
+            *path, leaf = name.split(".")
+            home: nn.Module = self
+            for part in path:
+                if part not in home._modules:
+                    home.add_module(part, nn.Module())
+                home = home.get_submodule(part)
+            if stored.learnable:
+                home.register_parameter(leaf, nn.Parameter(value))
+            else:
+                home.register_buffer(leaf, value)
+
+    def snapshot(self) -> Graph:
+        """The graph with the weights as they are now."""
+        state = self.state_dict()
+        return replace(self.graph, weights={name: state[name].detach().clone() for name in self.graph.tensors})
+
+    def forward(self, x: Tensor, until: str | None = None) -> Tensor:
+        """(B, *input_shape) -> (B, *output_shape), or the output of the operation called `until`."""
+        tensors = dict(self.named_parameters()) | dict(self.named_buffers())
+        values = {INPUT: x}
+        for op in self.graph.operations:
+            x = values[op.name] = op.run([values[name] for name in op.inputs], tensors, self.training)
+            if op.name == until:
+                return x
+        if until is not None:
+            self.graph[until]  # raises: no such operation
+        return x
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Save and load
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def save(graph: Graph, folder: Path | str) -> Path:
+    """Write `graph.json` and `weights.safetensors` into `folder`, which is made if need be; returns the folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = Document(
+        input_shape=graph.input_shape,
+        operations=graph.operations,  # type: ignore[arg-type]  # the base class stands for the union
+        tensors=graph.tensors,
+        idle=graph.idle,
+    )
+    _write(folder / "weights.safetensors", save_tensors({n: w.contiguous() for n, w in graph.weights.items()}))
+    _write(folder / "graph.json", document.model_dump_json(indent=1).encode())
+    return folder
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise GraphError(f"cannot write {path}: {error.strerror}. Free some space or choose another folder.") from error
+
+
+def load(folder: Path | str) -> Graph:
+    """Read a saved graph and check it: sizes, schema, references, shapes, and that every weight is a finite number.
+
+    Raises GraphError for anything that `save` would not have written.
+    """
+    folder = Path(folder)
+    document = parse(_read(folder / "graph.json", MAX_JSON_BYTES))
+    try:
+        weights = load_tensors(_read(folder / "weights.safetensors", MAX_WEIGHT_BYTES))
+    except SafetensorError as error:
+        raise GraphError(f"{folder / 'weights.safetensors'} is not a safetensors file: {error}") from error
+    return assemble(document, weights)
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise GraphError(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > limit:
+        raise GraphError(f"{path} is larger than {limit:,} bytes")
+    return content
+
+
+def parse(content: bytes) -> Document:
+    """The JSON text of a graph, checked against the schema. Raises GraphError."""
+
+    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            raise GraphError(f"graph.json: a key is given twice among {sorted(keys)[:8]}")
+        return dict(pairs)
+
+    def no_constant(text: str) -> float:
+        raise GraphError(f"graph.json: {text} is not a number that a graph may hold")
+
+    try:
+        json.loads(content, object_pairs_hook=no_duplicates, parse_constant=no_constant)
+        return Document.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise GraphError(f"graph.json does not follow the format: at {where}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise GraphError(f"graph.json is not readable as JSON: {error}") from error
+
+
+def assemble(document: Document, weights: dict[str, Tensor]) -> Graph:
+    """Put a checked document and its weights together. Raises GraphError where the two, or the shapes, disagree."""
+    known = {INPUT}
+    for op in document.operations:
+        if unknown := set(op.inputs) - known:
+            raise GraphError(f"operation {op.name!r} reads {sorted(unknown)}, which nothing before it computes")
+        if op.name in known:
+            raise GraphError(f"two operations are called {op.name!r}")
+        known.add(op.name)
+    used = {name for op in document.operations for name in op.stored()}
+    if used != set(document.tensors):
+        raise GraphError(f"tensors declared and tensors used differ: {sorted(used ^ set(document.tensors))[:8]}")
+    if used != set(weights):
+        raise GraphError(f"the weights and the graph name different tensors: {sorted(used ^ set(weights))[:8]}")
+    for name, stored in document.tensors.items():
+        _check_weight(name, stored, weights[name])
+    c, h, w = document.input_shape
+    graph = Graph((c, h, w), document.operations, document.tensors, weights, document.idle)
+    _check_shapes(graph)
+    return graph
+
+
+def _check_weight(name: str, stored: Stored, weight: Tensor) -> None:
+    if tuple(weight.shape) != stored.shape or weight.dtype != torch.float32:
+        raise GraphError(f"weight {name!r} is {weight.dtype} {tuple(weight.shape)}, declared float32 {stored.shape}")
+    if not torch.isfinite(weight).all():
+        raise GraphError(f"weight {name!r} holds NaN or infinity: the training diverged; train again, more slowly")
+    taken = {"graph", "training", *dir(nn.Module)}
+    if any(not part or part in taken or part.startswith("_") for part in name.split(".")):
+        raise GraphError(f"weight {name!r}: not a name that a module can have")
+
+
+def _check_shapes(graph: Graph) -> None:
+    """Run the graph on tensors without storage (device "meta") and compare every shape with the declared one."""
+    tensors = {name: torch.empty(s.shape, device="meta") for name, s in graph.tensors.items()}
+    values = {INPUT: torch.empty(2, *graph.input_shape, device="meta")}
+    for op in graph.operations:
+        if math.prod(op.shape) > MAX_ELEMENTS:
+            raise GraphError(f"operation {op.name!r} gives {math.prod(op.shape):,} numbers, limit {MAX_ELEMENTS:,}")
+        try:
+            out = op.run([values[name] for name in op.inputs], tensors, training=True)
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise GraphError(f"operation {op.name!r} can't be computed: {trace.first_line(error)}") from error
+        if tuple(out.shape) != (2, *op.shape):
+            raise GraphError(f"operation {op.name!r} gives {tuple(out.shape[1:])}, declared {op.shape}")
+        if isinstance(op, Conv2d) and tuple(tensors[op.weight].shape[2:]) != op.kernel:
+            raise GraphError(f"operation {op.name!r} declares a {op.kernel} kernel, its weight has another size")
+        values[op.name] = out
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Capture
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph:
+    """Write down what `model` executes on a batch of `input_shape` images, in training mode and in eval mode.
+
+    The two modes must execute the same operations; batch norm and dropout may act differently. The model and its
+    mode are left as they were. Raises GraphError, with the line of the model's code, for an operation outside the
+    list, for control flow that depends on the data, for a constant tensor and for a fixed batch size.
+    """
+    if isinstance(model, GraphNet):
+        return model.snapshot()
+    c, h, w = input_shape
+    was_training = [(module, module.training) for module in model.modules()]
+    try:
+        training, evaluation = (trace.trace(model.train(mode), (c, h, w)) for mode in (True, False))
+    finally:
+        for module, mode in was_training:
+            module.training = mode
+    operations = _merge_modes(training.operations, evaluation.operations)
+    names = {name: None for op in operations for name in op.stored()}  # a dict keeps the order
+    weights = {name: training.tensors[name].detach().clone() for name in names}
+    for name, weight in weights.items():
+        if weight.dtype != torch.float32:
+            raise GraphError(f"{name!r} is stored as {weight.dtype}; the lab's graphs hold float32 (model.float())")
+    tensors = {
+        name: Stored(shape=tuple(weight.shape), learnable=isinstance(training.tensors[name], nn.Parameter))
+        for name, weight in weights.items()
+    }
+    return Graph((c, h, w), tuple(operations), tensors, weights, _idle(model, training))
+
+
+def _merge_modes(training: list[Operation], evaluation: list[Operation]) -> list[Operation]:
+    merged = []
+    for op, twin in zip(training, evaluation, strict=False):
+        if isinstance(op, BatchNorm | Dropout) and isinstance(twin, BatchNorm | Dropout):
+            in_training, in_evaluation = op.training == "always", twin.training == "always"
+            mode = "follow" if in_training and not in_evaluation else op.training
+            op, twin = (o.model_copy(update={"training": mode}) for o in (op, twin))
+            if in_evaluation and not in_training:
+                raise GraphError(f"{_at(op)}: {op.name!r} acts in eval mode and not in training; remove its own mode.")
+        if op != twin:
+            raise GraphError(
+                f"{_at(op)}: in eval mode the network executes something else here ({op.name!r} in training, "
+                f"{twin.name!r} in eval mode). Let both modes take the same path; batch norm and dropout already "
+                "know the mode."
+            )
+        merged.append(op)
+    if len(training) != len(evaluation):
+        raise GraphError(
+            f"the network executes {len(training)} operations in training and {len(evaluation)} in eval mode. "
+            "Let both modes take the same path (no `if self.training`)."
+        )
+    return merged
+
+
+def _at(op: Operation) -> str:
+    return op.line or f"operation {op.name!r}"
+
+
+def _idle(model: nn.Module, traced: trace.Trace) -> tuple[str, ...]:
+    """Layers that are declared, or executed, without any effect on the output."""
+    discarded = [f"{op.label()} {op.name!r}: executed, its output thrown away" for op in traced.discarded]
+    executed = {op.name.split("#")[0] + "." for op in [*traced.operations, *traced.discarded]}
+    declared = [
+        f"{type(module).__name__} {path!r}: declared, and the output does not depend on it"
+        for path, module in model.named_modules()
+        if path and not list(module.children()) and not isinstance(module, nn.Identity)
+        if not any(name.startswith(path + ".") for name in executed)
+    ]
+    return tuple(discarded + declared)

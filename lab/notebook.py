@@ -1,0 +1,240 @@
+"""How the notebook's editions are made, and how it is executed.
+
+`notebooks/mnist_994.py` (jupytext's percent format, with solutions) is the one source that is edited by hand. From it
+come the student's copy (`mnist_994.ipynb`: stubs for solutions, no outputs) and the solved one
+(`mnist_994_solved.ipynb`: executed, with outputs).
+
+    python -m lab.notebook build     makes both; executes the solved one in full
+    python -m lab.notebook check     fails where their cells differ from the source (outputs aside)
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from lab.errors import LabError
+from lab.rules import load_rubric
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "notebooks" / "mnist_994.py"
+RESULT_TYPE = "application/vnd.lab994.result+json"
+"""The kind of cell output in which a notebook hands over its result (see `hand_over`)."""
+QUICK_ACCURACY = 0.97
+"""What a quick run has to reach on the test images: 2 epochs on 12,000 images instead of 15 on 55,000."""
+
+
+class NotebookError(LabError):
+    """A notebook that can't be found, made or executed."""
+
+
+# -- editions ---------------------------------------------------------------------------------------------------------
+
+
+def solved_edition() -> nbformat.NotebookNode:
+    """The source as a notebook without outputs, the solution marks taken out. Raises NotebookError."""
+    notebook = _source()
+    for cell in notebook.cells:
+        cell.source = re.sub(r"(?m)^ *### (BEGIN|END) SOLUTION\n?", "", cell.source).rstrip("\n")
+    return notebook
+
+
+def student_edition() -> nbformat.NotebookNode:
+    """The source with a stub in place of every solution, made by nbgrader's own machinery. Raises NotebookError."""
+    from nbgrader.preprocessors import ClearSolutions
+
+    notebook: nbformat.NotebookNode = ClearSolutions(enforce_metadata=True).preprocess(_source(), {})[0]
+    return notebook
+
+
+def _source() -> nbformat.NotebookNode:
+    import jupytext
+
+    if not SOURCE.is_file():
+        raise NotebookError(f"{SOURCE} is not there: run this in a clone of the repository.")
+    notebook: nbformat.NotebookNode = jupytext.read(SOURCE)
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{index:03d}"  # random ids would change with every build
+    return notebook
+
+
+def build() -> None:
+    """Write both editions beside the source; the solved one is executed in full. Raises NotebookError."""
+    nbformat.write(student_edition(), _student_path())
+    outcome = run_lab({}, ROOT / "build")
+    print(outcome.line())
+    if not outcome.passed:
+        raise NotebookError("the solved notebook does not meet the assignment; it was not replaced.")
+    executed = nbformat.read(outcome.notebook, as_version=4)
+    nbformat.write(_without_traces(executed), _solved_path())
+
+
+def check() -> None:
+    """Raise NotebookError where a committed edition's cells differ from the source's."""
+    for path, fresh in ((_student_path(), student_edition()), (_solved_path(), solved_edition())):
+        committed = nbformat.read(path, as_version=4) if path.is_file() else None
+        if committed is None or _cells(committed) != _cells(fresh):
+            raise NotebookError(f"{path.name} is not what {SOURCE.name} gives: run `make notebooks` and commit it.")
+
+
+def _student_path() -> Path:
+    return SOURCE.with_suffix(".ipynb")
+
+
+def _solved_path() -> Path:
+    return SOURCE.with_name(SOURCE.stem + "_solved.ipynb")
+
+
+def _cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str, str]]:
+    """What an edition is compared by: kind, source and nbgrader's metadata of each cell that the source has."""
+    return [
+        (cell.cell_type, cell.source, json.dumps(cell.metadata.get("nbgrader"), sort_keys=True))
+        for cell in notebook.cells
+        if "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+
+
+def _without_traces(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Without what papermill writes down of one execution (times, paths)."""
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    return notebook
+
+
+# -- execution --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the notebook came to."""
+
+    passed: bool
+    reason: str  # why not; empty where it passed
+    accuracy: float | None
+    parameters: int | None
+    epochs: int | None
+    seconds: float
+    notebook: str  # path of the executed notebook
+    result: dict[str, Any] = field(default_factory=dict)  # everything that the notebook handed over
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain numbers and strings, for JSON."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """The run's last line."""
+        accuracy = "-" if self.accuracy is None else f"{self.accuracy:.4f}"
+        figures = f"accuracy={accuracy} parameters={self.parameters or '-'} epochs={self.epochs or '-'}"
+        end = f"{figures} seconds={self.seconds:.0f}"
+        return f"PASS {end}" if self.passed else f"FAIL {end}: {self.reason}"
+
+
+def hand_over(result: dict[str, Any]) -> None:
+    """Called in the notebook's last cell: hands its figures to whoever executes it."""
+    from IPython.display import display
+
+    text = ", ".join(f"{name}={value}" for name, value in result.items())
+    display({RESULT_TYPE: result, "text/plain": text}, raw=True)
+
+
+def run_lab(parameters: dict[str, Any], out: Path) -> Outcome:
+    """Execute the solved notebook with these parameters and judge what it hands over.
+
+    Writes mnist_994.ipynb (executed), mnist_994.html and results.json into `out`. Raises NotebookError where it can't
+    be executed at all; a cell that fails is an Outcome.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    started = time.perf_counter()
+    notebook = _prepared(out) / "mnist_994.ipynb"
+    fresh = out / "mnist_994_unexecuted.ipynb"
+    nbformat.write(solved_edition(), fresh)
+    os.environ["LAB_PROGRESS"] = "0"  # the bar over cells is enough; the kernel inherits this
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    reason = ""
+    try:
+        papermill.execute_notebook(
+            str(fresh),
+            str(notebook),
+            parameters,
+            kernel_name="python3",
+            progress_bar=sys.stderr.isatty() or {"mininterval": 10},
+        )
+    except PapermillExecutionError as error:
+        reason = f"cell {error.exec_count} fails with {error.ename}: {error.evalue}"
+    except (OSError, RuntimeError) as error:
+        raise NotebookError(f"the notebook can't be executed: {error}. Is jupyter installed in this Python?") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+    executed = nbformat.read(notebook, as_version=4)
+    _write_page(executed, out / "mnist_994.html")
+    outcome = _judge(reason, _handed_over(executed), bool(parameters.get("quick")), started, notebook)
+    (out / "results.json").write_text(json.dumps(outcome.to_dict(), indent=1) + "\n", encoding="utf-8")
+    return outcome
+
+
+def _prepared(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotebookError(f"cannot write to {out}: {error.strerror}. Choose another folder with --out.") from error
+    return out
+
+
+def _handed_over(notebook: nbformat.NotebookNode) -> dict[str, Any]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    results = [output["data"][RESULT_TYPE] for output in outputs if RESULT_TYPE in output.get("data", {})]
+    return dict(results[-1]) if results else {}
+
+
+def _judge(reason: str, result: dict[str, Any], quick: bool, started: float, notebook: Path) -> Outcome:
+    """Accuracy, parameters and epochs against the rubric; a quick run against its own, lower bar."""
+    accuracy, parameters, epochs = (result.get(name) for name in ("accuracy", "parameters", "epochs"))
+    if not reason and (accuracy is None or parameters is None or epochs is None):
+        reason = "the notebook handed over no result"
+    elif not reason:
+        reason = _shortfall(accuracy, parameters, epochs, quick)  # type: ignore[arg-type]  # none of them is None
+    seconds = time.perf_counter() - started
+    return Outcome(not reason, reason, accuracy, parameters, epochs, seconds, str(notebook), result)
+
+
+def _shortfall(accuracy: float, parameters: int, epochs: int, quick: bool) -> str:
+    """What the figures miss; empty where they miss nothing."""
+    rubric = load_rubric("mnist_994")
+    bar = QUICK_ACCURACY if quick else rubric.limit("accuracy")
+    if not accuracy >= bar:
+        return f"accuracy {accuracy:.2%}, wants at least {bar:.2%}"
+    if not parameters < rubric.limit("parameter_count"):
+        return f"{parameters:,} parameters, wants fewer than {rubric.limit('parameter_count'):,.0f}"
+    if not epochs < rubric.limit("epochs"):
+        return f"{epochs} epochs, wants fewer than {rubric.limit('epochs'):.0f}"
+    return ""
+
+
+def _write_page(notebook: nbformat.NotebookNode, path: Path) -> None:
+    from nbconvert import HTMLExporter
+
+    page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook)
+    path.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        {"build": build, "check": check}[sys.argv[1]]()
+    except (LabError, KeyError, IndexError) as problem:
+        sys.exit(f"error: {problem}" if isinstance(problem, LabError) else __doc__)

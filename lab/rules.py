@@ -1,0 +1,251 @@
+"""What the assignment asks, and whether it is met.
+
+A rubric is a TOML file: a data set, and rules with their limits and points. A verdict is read from the graph of what
+the network executes, and from two measured figures, the epochs and the accuracy. A rule whose figure was not measured
+is neither passed nor failed.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lab.errors import LabError
+from lab.graph import Graph
+from lab.layers import layer_table
+from lab.operations import INPUT, Add, BatchNorm, Dropout, Linear, Operation, Scale
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RUBRICS = Path(__file__).parent / "rubrics"
+
+
+class RubricError(LabError):
+    """A rubric that can't be found or read."""
+
+
+_Count = Annotated[int, Field(gt=0, strict=True)]
+
+
+class Rule(BaseModel):
+    """One requirement. `below` and `at_least` are its limit, for the rules that have one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["parameter_count", "epochs", "batch_norm", "dropout", "fully_connected", "output_shape", "accuracy"]
+    points: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+    below: _Count | None = None
+    at_least: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
+    shape: tuple[_Count, ...] | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        """Each rule has the one limit that it needs, and no other."""
+        needs = {"parameter_count": "below", "epochs": "below", "output_shape": "shape", "accuracy": "at_least"}
+        given = {limit for limit in ("below", "at_least", "shape") if getattr(self, limit) is not None}
+        wanted = {needs[self.name]} if self.name in needs else set()
+        if given != wanted:
+            text = f"needs {', '.join(wanted) or 'no limit'}, and has {', '.join(sorted(given)) or 'none'}"
+            raise ValueError(f"rule {self.name!r} {text}")
+
+
+class Rubric(BaseModel):
+    """An assignment: the data set, the images' shape and the rules."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    dataset: str
+    input_shape: tuple[_Count, _Count, _Count]
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+
+    def limit(self, name: str) -> float:
+        """The limit of the rule called `name`. Raises RubricError where the rubric has no such limit."""
+        for rule in self.rules:
+            limit = rule.below if rule.below is not None else rule.at_least
+            if rule.name == name and limit is not None:
+                return limit
+        raise RubricError(f"the rubric {self.title!r} sets no limit for {name!r}.")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One rule, judged. `passed` is None where the figure was not measured."""
+
+    rule: str
+    passed: bool | None
+    figure: str  # what was found
+    limit: str  # what the rule asks for
+    hint: str  # what to do about it; empty where it is passed
+    points: float  # earned
+    max_points: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain numbers and strings, for JSON."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """One line for a person, and a second one with the hint."""
+        mark = {True: "PASS", False: "FAIL", None: "----"}[self.passed]
+        text = f"{mark} {self.rule}: {self.figure}, {self.limit}."
+        return f"{text}\n     {self.hint}" if self.hint else text
+
+
+def load_rubric(name: str | Path = "mnist_994") -> Rubric:
+    """A rubric by the name of one of the lab's own (`mnist_994`, `mnist_8k`, `mnist_5k`), or by a path to a TOML file.
+
+    Raises RubricError, which says what is wrong and where.
+    """
+    own = RUBRICS / f"{name}.toml"
+    path = own if os.path.isfile(own) else Path(name)  # unlike Path.is_file, False for a name that is too long
+    try:
+        return Rubric.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RubricError(f"{path}: at {where or 'the top'}: {first['msg']}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RubricError(f"{path} is not a TOML file: {error}") from error
+    except OSError as error:
+        known = ", ".join(sorted(p.stem for p in RUBRICS.glob("*.toml")))
+        raise RubricError(f"no rubric {str(name)!r}: it is neither a file nor one of {known}.") from error
+
+
+def judge(rubric: Rubric, graph: Graph, epochs: int | None = None, accuracy: float | None = None) -> list[Verdict]:
+    """The verdict on every rule of the rubric. epochs: passes over the training images; accuracy: on test, 0..1."""
+    facts = _Facts(graph, epochs, accuracy)
+    verdicts = []
+    for rule in rubric.rules:
+        passed, figure, limit, hint = _RULES[rule.name](rule, facts)
+        earned = rule.points if passed else 0.0
+        verdicts.append(Verdict(rule.name, passed, figure, limit, "" if passed else hint, earned, rule.points))
+    return verdicts
+
+
+@dataclass(frozen=True)
+class _Facts:
+    graph: Graph
+    epochs: int | None
+    accuracy: float | None
+
+
+_Finding = tuple[bool | None, str, str, str]
+"""Passed, the figure, the limit, the hint."""
+
+
+def effective_operations(graph: Graph) -> list[Operation]:
+    """The operations that the output depends on with more than a factor of zero."""
+    by_name = {op.name: op for op in graph.operations}
+    reached, waiting = set(), [graph.operations[-1].name]
+    while waiting:
+        name = waiting.pop()
+        if name == INPUT or name in reached:
+            continue
+        reached.add(name)
+        op = by_name[name]
+        silenced = isinstance(op, Scale) and op.factor == 0
+        muted_second = isinstance(op, Add) and op.alpha == 0
+        waiting += () if silenced else op.inputs[:1] if muted_second else op.inputs
+    return [op for op in graph.operations if op.name in reached]
+
+
+def _parameter_count(rule: Rule, facts: _Facts) -> _Finding:
+    count, below = facts.graph.parameters, rule.below or 0
+    largest = max(layer_table(facts.graph), key=lambda layer: layer.parameters)
+    hint = (
+        f"The largest: {largest.name} with {largest.parameters:,}. "
+        "Pool before the linear layer, or squeeze channels with a 1x1 convolution."
+    )
+    return count < below, f"{count:,}", f"limit {below - 1:,}", hint
+
+
+def _epochs(rule: Rule, facts: _Facts) -> _Finding:
+    limit = f"limit {(rule.below or 0) - 1}"
+    if facts.epochs is None:
+        return None, "not measured", limit, "Train the network: lab check TARGET --train."
+    passed = 0 < facts.epochs < (rule.below or 0)
+    return passed, str(facts.epochs), limit, "Fewer passes: a higher peak of the learning rate, decayed to zero."
+
+
+def _executed(facts: _Facts, kind: type[Operation], what: str, fault: Callable[[Any], str], advice: str) -> _Finding:
+    """Is an operation of this kind, without `fault` (in words; empty for none), executed and used by the output?"""
+    effective = {op.name for op in effective_operations(facts.graph)}
+    faults = {
+        op.name: fault(op) if op.name in effective else "has no effect on the output"
+        for op in facts.graph.operations
+        if isinstance(op, kind)
+    }
+    names = [name for name, text in faults.items() if not text]
+    if names:
+        listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
+        return True, f"{len(names)} executed ({listed})", "at least 1", ""
+    reasons = [f"{name!r} {text}" for name, text in faults.items()]
+    reasons += [text for text in facts.graph.idle if text.lower().replace("_", "").startswith(kind.__name__.lower())]
+    reason = f"{reasons[0]}. " if reasons else ""
+    return False, f"no {what} that the output uses", "at least 1", f"{reason}{advice}"
+
+
+def _batch_norm(rule: Rule, facts: _Facts) -> _Finding:
+    advice = "Call a batch norm between a convolution and its activation, and pass its output on."
+
+    def fault(op: BatchNorm) -> str:
+        return "never looks at its batch, not even in training" if op.training == "never" else ""
+
+    return _executed(facts, BatchNorm, "batch norm", fault, advice)
+
+
+def _dropout(rule: Rule, facts: _Facts) -> _Finding:
+    advice = "Call a dropout with 0 < p < 1 in forward, pass its output on, and let it follow the training mode."
+
+    def fault(op: Dropout) -> str:
+        if op.p in (0, 1):
+            return f"drops {'everything' if op.p else 'nothing'} (p = {op.p:g})"
+        return {"follow": "", "always": "drops in eval mode too", "never": "never drops"}[op.training]
+
+    return _executed(facts, Dropout, "dropout", fault, advice)
+
+
+def _fully_connected(rule: Rule, facts: _Facts) -> _Finding:
+    advice = "Flatten the map and give it to an nn.Linear; a convolution over the whole map does not count."
+
+    def fault(op: Linear) -> str:
+        return "" if len(op.shape) == 1 else "works on each row of a map by itself"
+
+    return _executed(facts, Linear, "fully connected layer", fault, advice)
+
+
+def _output_shape(rule: Rule, facts: _Facts) -> _Finding:
+    def text(shape: tuple[int, ...]) -> str:
+        return "(" + ", ".join(["B", *map(str, shape)]) + ")"
+
+    got, wanted = facts.graph.output_shape, rule.shape or ()
+    return got == wanted, text(got), f"wants {text(wanted)}", "End with one logit for each class: nn.Linear(..., 10)."
+
+
+def _accuracy(rule: Rule, facts: _Facts) -> _Finding:
+    limit = f"at least {rule.at_least or 0:.2%}"
+    if facts.accuracy is None:
+        return None, "not measured", limit, "Train the network: lab check TARGET --train."
+    passed = (rule.at_least or 0) <= facts.accuracy <= 1
+    figure = f"{facts.accuracy:.2%}"
+    if not passed and limit.endswith(figure):  # rounded, it would look like enough
+        figure = f"{facts.accuracy:.4%}"
+    hint = "Try random shifts and rotations, a learning rate that decays to zero, and no ReLU on the logits."
+    return passed, figure, limit, hint
+
+
+_RULES: dict[str, Callable[[Rule, _Facts], _Finding]] = {
+    "parameter_count": _parameter_count,
+    "epochs": _epochs,
+    "batch_norm": _batch_norm,
+    "dropout": _dropout,
+    "fully_connected": _fully_connected,
+    "output_shape": _output_shape,
+    "accuracy": _accuracy,
+}

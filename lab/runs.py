@@ -1,0 +1,67 @@
+"""Whole runs: build a network, train it, read the test set once; over several seeds."""
+
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from lab.data import Data, load
+from lab.graph import capture
+from lab.rules import Rubric, Verdict, judge
+from lab.targets import is_saved, network, resolve
+from lab.train import History, Recipe, accuracy, fit
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network, trained and measured."""
+
+    model: nn.Module
+    history: History
+    accuracy: float  # on the test images, 0..1, after the last epoch
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same, but for the network, as plain numbers and strings, for JSON."""
+        return {"accuracy": self.accuracy, "seconds": self.history.seconds, "history": self.history.to_dict()}
+
+
+def run(build: Callable[[], nn.Module], data: Data, recipe: Recipe, progress: bool | None = None) -> Run:
+    """Build a network with first weights drawn from `recipe.seed`, train it, and only then read the test set."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model = build()
+    if torch.cuda.is_available():
+        model.cuda()
+    history = fit(model, data, recipe, progress)
+    return Run(model, history, accuracy(model, data.test))
+
+
+def runs(build: Callable[[], nn.Module], data: Data, recipe: Recipe, seeds: Iterable[int]) -> Iterator[Run]:
+    """One run after the other, each with its own seed; an interrupted one is the last."""
+    for seed in seeds:
+        done = run(build, data, replace(recipe, seed=seed))
+        yield done
+        if done.history.interrupted:
+            return
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation; the deviation of a single value is 0."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def check(target: str, rubric: Rubric, train_seed: int | None = None) -> list[Verdict]:
+    """The verdicts on TARGET, trained first if a seed is given. A saved graph is measured with its own weights.
+
+    Raises TargetError, GraphError, DataError or TrainingError.
+    """
+    if train_seed is not None:
+        done = run(lambda: network(target), load(rubric.dataset), Recipe(seed=train_seed))
+        return judge(rubric, capture(done.model, rubric.input_shape), len(done.history.epochs), done.accuracy)
+    graph = resolve(target, rubric.input_shape)
+    if not is_saved(target) or graph.input_shape != rubric.input_shape:
+        return judge(rubric, graph)
+    return judge(rubric, graph, accuracy=accuracy(graph.build(), load(rubric.dataset).test))

@@ -1,0 +1,266 @@
+"""How a network is trained, and how its accuracy is measured.
+
+    history = fit(model, data, Recipe(epochs=15))      # reads data.train, and data.validation where there is one
+    accuracy(model, data.test)                         # once, at the very end
+
+The images stay in memory as one tensor; a batch is cut out, moved about and normalised as a whole.
+"""
+
+import math
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from lab.augment import Affine, random_affine, to_input
+from lab.data import Data, Labelled
+from lab.errors import LabError
+
+
+class TrainingError(LabError):
+    """A training run that can't start or can't go on."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run but the network and the images; printed with every result."""
+
+    epochs: int = 15  # passes over the training images; the assignment allows fewer than 20
+    batch_size: int = 256  # images
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 0.015  # its peak
+    schedule: Literal["triangle", "cosine", "constant"] = "triangle"
+    warmup: float = 0.2  # the part of the run in which the learning rate climbs to its peak
+    momentum: float = 0.9  # of SGD (Nesterov), or AdamW's first beta
+    weight_decay: float = 0.01  # on weights; never on biases and batch norm
+    label_smoothing: float = 0.05  # probability given away to the other classes
+    dropout: float | None = None  # sets p of every dropout layer; None leaves the network's own
+    augment: Affine | None = field(default_factory=Affine)
+    averaging: float = 0.995  # decay a step of the moving average of the weights; 0 keeps the last ones
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the processor gains from it
+    seed: int = 0  # of the order, the augmentation and dropout; the network's first weights are the caller's
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images."""
+
+    number: int  # from 1
+    loss: float  # mean over the epoch, on augmented images
+    train_accuracy: float  # 0..1, while training, on augmented images
+    validation_accuracy: float | None  # 0..1, after the epoch; None without a validation set
+    learning_rate: float  # at the end
+    seconds: float  # of training, validation left out
+
+
+@dataclass
+class History:
+    """What a run did: its recipe, its epochs, where it ran, and whether it was stopped early."""
+
+    recipe: Recipe
+    device: str
+    precision: str
+    threads: int
+    epochs: list[Epoch] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training, in seconds, validation left out."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain numbers and strings, for JSON."""
+        return asdict(self)
+
+
+def fit(model: nn.Module, data: Data, recipe: Recipe, progress: bool | None = None) -> History:
+    """Train `model` in place on `data.train`, on the device that it is on.
+
+    The same seed, machine and thread count give the same history, bit for bit. Ctrl-C ends the run cleanly and
+    returns the history so far, marked `interrupted`. `data.test` is never read.
+
+    progress: show a bar; None shows one unless LAB_PROGRESS=0.
+
+    Raises TrainingError for images and labels that do not fit the network, and for a loss that is no longer finite.
+    """
+    _check(model, data.train, recipe)
+    device = next(model.parameters()).device
+    precision = _precision(recipe, device)
+    history = History(recipe, str(device), precision, torch.get_num_threads())
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _set_dropout(model, recipe.dropout)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(recipe.seed)
+        run = _Run(model, data.train, recipe, device, precision)
+        with _bar(run.steps, progress) as bar:
+            try:
+                for number in range(1, recipe.epochs + 1):
+                    started = time.perf_counter()
+                    loss, train_accuracy = run.epoch(number, bar)
+                    seconds = time.perf_counter() - started
+                    held_out = accuracy(run.result, data.validation) if data.validation is not None else None
+                    rate = float(run.schedule.get_last_lr()[0])
+                    history.epochs.append(Epoch(number, loss, train_accuracy, held_out, rate, seconds))
+                    bar.set_postfix_str(_state(history.epochs[-1]))
+            except KeyboardInterrupt:
+                history.interrupted = True
+    model.load_state_dict(run.result.state_dict())
+    model.eval()
+    return history
+
+
+def accuracy(model: nn.Module, digits: Labelled, batch_size: int = 1000) -> float:
+    """The share of `digits` that `model` names right, 0..1, in eval mode and float32; every image counts once.
+
+    Raises TrainingError for an empty set.
+    """
+    return float((predict(model, digits.images, batch_size).argmax(1) == digits.labels).float().mean())
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
+    """Logits (N, 10) on the CPU for images (N, H, W) uint8, in eval mode and float32; the mode is put back.
+
+    Raises TrainingError for an empty set.
+    """
+    if len(images) == 0:
+        raise TrainingError("there are no images to predict: the set is empty.")
+    device, was_training = next(model.parameters()).device, model.training
+    model.eval()
+    try:
+        return torch.cat([model(to_input(chunk.to(device))).float().cpu() for chunk in images.split(batch_size)])
+    finally:
+        model.train(was_training)
+
+
+class _Run:
+    """The moving parts of one training run."""
+
+    def __init__(self, model: nn.Module, train: Labelled, recipe: Recipe, device: torch.device, precision: str) -> None:
+        self.model, self.recipe, self.device = model, recipe, device
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+        self.images, self.labels = train.images.to(device), train.labels.to(device)
+        self.batches = -(-len(train) // recipe.batch_size)  # a step for each, all of nearly the same size
+        self.steps = self.batches * recipe.epochs
+        self.optimizer = _optimizer(model, recipe)
+        self.schedule = LambdaLR(self.optimizer, lambda step: _rate(recipe, step / self.steps))
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        update = get_ema_multi_avg_fn(recipe.averaging)
+        self.average = AveragedModel(model, multi_avg_fn=update, use_buffers=True) if recipe.averaging else None
+
+    @property
+    def result(self) -> nn.Module:
+        """The network that the run is for: the averaged one where weights are averaged."""
+        return self.model if self.average is None else self.average.module
+
+    def epoch(self, number: int, bar: "tqdm[Any]") -> tuple[float, float]:
+        """One pass over the images in a new order: the mean loss and the accuracy meanwhile."""
+        self.model.train()
+        order = torch.randperm(len(self.labels), generator=self.generator).to(self.device)
+        loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
+        correct = torch.zeros((), device=self.device, dtype=torch.long)
+        for index in order.tensor_split(self.batches):
+            loss, logits = self.step(index)
+            loss_sum += loss * len(index)
+            correct += (logits.argmax(1) == self.labels[index]).sum()
+            bar.update()
+        if not torch.isfinite(loss_sum):
+            raise TrainingError(
+                f"the loss became {loss_sum.item()} in epoch {number} of {self.recipe.epochs}. "
+                f"Lower the learning rate (its peak is {self.recipe.learning_rate}) or lengthen the warm-up."
+            )
+        return loss_sum.item() / len(order), correct.item() / len(order)
+
+    def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Learn from the images at `index` (B,): the loss () and the logits (B, classes), both detached."""
+        x = to_input(self.images[index])  # (B, 1, H, W)
+        if self.recipe.augment is not None:
+            x = random_affine(x, self.recipe.augment, self.generator)
+        with self.autocast:
+            logits = self.model(x.contiguous(memory_format=torch.channels_last)).float()
+        loss = F.cross_entropy(logits, self.labels[index], label_smoothing=self.recipe.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return loss.detach(), logits.detach()
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Weight decay acts on weights (two axes or more), not on biases and batch norm."""
+    weights = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, recipe.learning_rate, (recipe.momentum, 0.999), fused=True)
+
+
+def _rate(recipe: Recipe, done: float) -> float:
+    """The learning rate as a share of its peak, when the part `done` (0..1) of the run is over."""
+    if recipe.schedule == "constant":
+        return 1.0
+    if done < recipe.warmup:
+        return done / recipe.warmup
+    left = (1 - done) / (1 - recipe.warmup)
+    return left if recipe.schedule == "triangle" else 0.5 - 0.5 * math.cos(math.pi * left)
+
+
+def _check(model: nn.Module, train: Labelled, recipe: Recipe) -> None:
+    """Raise TrainingError, before anything is changed, for what would fail or mislead later."""
+    images, labels = train.images, train.labels
+    if len(images) == 0:
+        raise TrainingError("there is nothing to train on: the training set is empty.")
+    if images.dtype != torch.uint8 or images.dim() != 3:
+        raise TrainingError(f"images must be uint8 (N, H, W); these are {images.dtype} {tuple(images.shape)}.")
+    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+        raise TrainingError(
+            f"there must be one int64 label an image, ({len(images)},); these are {labels.dtype} {tuple(labels.shape)}."
+        )
+    if recipe.epochs < 1 or recipe.batch_size < 2 or recipe.learning_rate <= 0:
+        raise TrainingError("a recipe needs at least 1 epoch, batches of 2 images and a learning rate above 0.")
+    if next(model.parameters(), None) is None:
+        raise TrainingError("the network has no parameters: there is nothing to train.")
+    classes = predict(model, images[:2]).shape[-1]
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise TrainingError(
+            f"labels run from {low} to {high}, the network's {classes} outputs from 0 to {classes - 1}."
+        )
+
+
+def _precision(recipe: Recipe, device: torch.device) -> str:
+    """bfloat16 where the processor has instructions for it, unless the recipe says."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    instructions = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
+    has_any = device.type == "cpu" and any(supported() for supported in instructions if supported is not None)
+    return "bfloat16" if has_any else "float32"
+
+
+def _set_dropout(model: nn.Module, p: float | None) -> None:
+    for module in model.modules():
+        if p is not None and isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.p = p
+
+
+def _bar(steps: int, progress: bool | None) -> "tqdm[Any]":
+    shown = os.environ.get("LAB_PROGRESS", "1") != "0" if progress is None else progress
+    return tqdm(total=steps, unit="step", disable=not shown, leave=False, dynamic_ncols=True)
+
+
+def _state(epoch: Epoch) -> str:
+    held_out = "" if epoch.validation_accuracy is None else f" validation {epoch.validation_accuracy:.2%}"
+    return f"epoch {epoch.number} loss {epoch.loss:.4f}{held_out}"

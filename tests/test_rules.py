@@ -1,0 +1,569 @@
+"""What the assignment asks, judged by what a network executes; and rubrics that can't be read."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lab.errors import GraphError
+from lab.graph import Graph, capture
+from lab.models import LabNet, SeedNet
+from lab.rules import RUBRICS, RubricError, Verdict, effective_operations, judge, load_rubric
+
+RULES = ["parameter_count", "epochs", "batch_norm", "dropout", "fully_connected", "output_shape", "accuracy"]
+FOUR_OF_THE_ORIGINAL_LAB = {"parameter_count", "batch_norm", "dropout", "fully_connected"}
+
+
+def verdict(rule: str, network: nn.Module | Graph, epochs: int | None = None, accuracy: float | None = None) -> Verdict:
+    """The verdict on one rule of the assignment."""
+    graph = network if isinstance(network, Graph) else capture(network)
+    (found,) = [v for v in judge(load_rubric(), graph, epochs, accuracy) if v.rule == rule]
+    return found
+
+
+# -- networks that keep the rules, and each breaks one ----------------------------------------------------------------
+
+
+class Good(nn.Module):
+    """(B, 1, 28, 28) -> (B, 10): convolution, batch norm, dropout and a fully connected layer, all executed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.bn = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.2)
+        self.fc = nn.Linear(4 * 2 * 2, 10)
+
+    def normed(self, x):
+        """(B, 4, 26, 26) -> (B, 4, 26, 26)."""
+        return self.bn(x)
+
+    def dropped(self, x):
+        """(B, 16) -> (B, 16)."""
+        return self.drop(x)
+
+    def head(self, x):
+        """(B, 16) -> (B, 10)."""
+        return self.fc(x)
+
+    def forward(self, x):
+        x = F.relu(self.normed(self.conv(x)))
+        x = F.max_pool2d(x, 13).flatten(1)  # (B, 16)
+        return self.head(self.dropped(x))
+
+
+class UnusedDropout(Good):
+    def dropped(self, x):
+        return x
+
+
+class DiscardedDropout(Good):
+    def dropped(self, x):
+        self.drop(x)
+        return x
+
+
+class DropoutWith(Good):
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.drop.p = p
+
+
+class DropoutFunction(Good):
+    """Dropout as a function that is called with `arguments`."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__()
+        self.arguments = arguments
+
+    def dropped(self, x):
+        return F.dropout(x, *self.arguments)
+
+
+class FunctionThatFollowsTheMode(Good):
+    def dropped(self, x):
+        return F.dropout(x, 0.2, self.training)
+
+
+class SilencedDropout(Good):
+    def dropped(self, x):
+        return x + 0 * self.drop(x)
+
+
+class DropoutAddedZeroTimes(Good):
+    def dropped(self, x):
+        return torch.add(x, self.drop(x), alpha=0)
+
+
+class ChannelDropout(Good):
+    def normed(self, x):
+        return F.dropout2d(self.bn(x), 0.2, self.training)
+
+    def dropped(self, x):
+        return x
+
+
+class UnusedBatchNorm(Good):
+    def normed(self, x):
+        return x
+
+
+class DiscardedBatchNorm(Good):
+    def normed(self, x):
+        self.bn(x)
+        return x
+
+
+class FrozenBatchNorm(Good):
+    def normed(self, x):
+        return F.batch_norm(x, self.bn.running_mean, self.bn.running_var, self.bn.weight, self.bn.bias, training=False)
+
+
+class UnusedLinear(Good):
+    """Ten answers from a convolution over the whole map, which an nn.Linear would give too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Conv2d(4, 10, 2)
+
+    def head(self, x):
+        return self.last(x.unflatten(1, (4, 2, 2))).flatten(1)
+
+
+class LinearOnRows(UnusedLinear):
+    """An nn.Linear that works on each row of a map by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+
+    def head(self, x):
+        return self.last(self.fc(x.unflatten(1, (4, 2, 2)))).flatten(1)
+
+
+class Answers(Good):
+    """As many logits as asked for."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(16, classes)
+
+
+class OneWeightEach(nn.Module):
+    """A map of rows x columns units, each with a weight of its own: rows * columns parameters."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(rows, columns))
+
+    def forward(self, x):
+        return F.adaptive_avg_pool2d(x, tuple(self.weight.shape)) * self.weight
+
+
+class Shared(Good):
+    """One 4-to-4 convolution, used three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Conv2d(4, 4, 3, padding=1)
+
+    def normed(self, x):
+        return self.bn(self.again(self.again(self.again(x))))
+
+
+class HiddenMask(Good):
+    """100 numbers or more in a buffer, by which a map is multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.rand(4, 26, 26))
+
+    def normed(self, x):
+        return self.bn(x * self.mask)
+
+
+class HiddenWeight(Good):
+    """The fully connected layer's weight as a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = self.fc.weight.detach().clone()
+        del self.fc.weight
+        self.fc.register_buffer("weight", weight)
+
+
+class HiddenStatistics(Good):
+    """Batch norm's running mean, used as the convolution's bias as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, bias=False)
+
+    def forward(self, x):
+        x = F.conv2d(x, self.conv.weight, self.bn.running_mean)
+        return self.head(F.max_pool2d(F.relu(self.bn(x)), 13).flatten(1))
+
+
+class SaysThatItHasNoParameters(Good):
+    def parameters(self, recurse=True):
+        return iter(())
+
+
+class SaysThatItHasNoNames(Good):
+    def named_parameters(self, *args, **kwargs):
+        return iter(())
+
+
+@pytest.fixture(scope="module")
+def good() -> Graph:
+    """The graph of a network that keeps every rule that can be judged before training."""
+    return capture(Good())
+
+
+# -- the rules ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_lab_keeps_the_four_checks_of_the_original():
+    assert [rule.name for rule in load_rubric().rules] == RULES
+    assert set(RULES) >= FOUR_OF_THE_ORIGINAL_LAB
+
+
+def test_good_network_gets_all_points(good):
+    verdicts = judge(load_rubric(), good, epochs=15, accuracy=0.995)
+    assert [v.passed for v in verdicts] == [True] * 7
+    assert sum(v.points for v in verdicts) == sum(v.max_points for v in verdicts) == 100
+    assert [v.hint for v in verdicts] == [""] * 7
+
+
+def test_points_are_lost_for_what_fails_and_for_what_was_not_measured(good):
+    verdicts = judge(load_rubric(), good)
+    lost = {v.rule: v.max_points for v in verdicts if not v.passed}
+    assert lost == {"epochs": 10, "accuracy": 30}
+    assert sum(v.points for v in verdicts) == 60
+
+
+def test_every_verdict_that_is_not_passed_says_what_to_do(good):
+    class Nothing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = OneWeightEach(100, 200)
+
+        def forward(self, x):
+            return self.scale(x)
+
+    verdicts = judge(load_rubric(), capture(Nothing()), epochs=20, accuracy=0.5)
+    assert [v.passed for v in verdicts] == [False] * 7
+    assert all(v.hint for v in verdicts)
+    assert all(v.hint for v in judge(load_rubric(), good) if v.passed is None)
+    assert sum(v.points for v in verdicts) == 0
+
+
+@pytest.mark.parametrize(("sides", "passed"), [((7, 2857), True), ((100, 200), False)])
+def test_parameter_limit_is_19_999(sides, passed):
+    found = verdict("parameter_count", OneWeightEach(*sides))
+    assert found.passed is passed
+    assert (found.figure, found.limit) == (f"{math.prod(sides):,}", "limit 19,999")
+    assert found.points == (20 if passed else 0)
+    if not passed:
+        assert found.hint.startswith("The largest: mul with 20,000. Pool before the linear layer")
+
+
+@pytest.mark.parametrize(("epochs", "passed"), [(1, True), (19, True), (20, False), (0, False), (-1, False)])
+def test_epochs_limit_is_19(good, epochs, passed):
+    found = verdict("epochs", good, epochs=epochs)
+    assert (found.passed, found.figure, found.limit) == (passed, str(epochs), "limit 19")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "passed", "figure"),
+    [
+        (0.994, True, "99.40%"),
+        (0.9939, False, "99.39%"),
+        (1.0, True, "100.00%"),
+        (0.993999, False, "99.3999%"),  # two decimals would look like enough
+        (math.nan, False, "nan%"),
+        (99.4, False, "9940.00%"),
+        (math.inf, False, "inf%"),
+    ],
+)
+def test_accuracy_limit_is_0_994(good, accuracy, passed, figure):
+    found = verdict("accuracy", good, accuracy=accuracy)
+    assert (found.passed, found.figure, found.limit) == (passed, figure, "at least 99.40%")
+
+
+def test_what_was_not_measured_neither_passes_nor_fails(good):
+    for rule in ("epochs", "accuracy"):
+        found = verdict(rule, good)
+        assert (found.passed, found.figure, found.points) == (None, "not measured", 0)
+        assert found.line().startswith(f"---- {rule}: not measured, ")
+        assert "lab check TARGET --train" in found.hint
+
+
+# -- dropout, batch norm, fully connected: executed, and used ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (UnusedDropout(), "Dropout 'drop': declared, and the output does not depend on it."),
+        (DiscardedDropout(), "dropout 'drop': executed, its output thrown away."),
+        (DropoutWith(0.0), "'drop' drops nothing (p = 0)."),
+        (DropoutWith(1.0), "'drop' drops everything (p = 1)."),
+        (DropoutFunction(), "'dropout' drops in eval mode too."),
+        (DropoutFunction(0.2, True), "'dropout' drops in eval mode too."),
+        (DropoutFunction(0.2, False), "'dropout' never drops."),
+        (SilencedDropout(), "'drop' has no effect on the output."),
+        (DropoutAddedZeroTimes(), "'drop' has no effect on the output."),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_dropout_that_does_not_count(network, why):
+    found = verdict("dropout", network)
+    assert (found.passed, found.figure, found.points) == (False, "no dropout that the output uses", 0)
+    assert found.hint.startswith(f"{why} Call a dropout with 0 < p < 1 in forward")
+
+
+@pytest.mark.parametrize("network", [Good(), FunctionThatFollowsTheMode(), ChannelDropout(), DropoutWith(0.999)])
+def test_dropout_that_counts(network):
+    found = verdict("dropout", network)
+    assert (found.passed, found.figure[:11], found.points) == (True, "1 executed ", 10)
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (UnusedBatchNorm(), "BatchNorm2d 'bn': declared, and the output does not depend on it."),
+        (DiscardedBatchNorm(), "batch_norm 'bn': executed, its output thrown away."),
+        (FrozenBatchNorm(), "'batch_norm' never looks at its batch, not even in training."),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_batch_norm_that_does_not_count(network, why):
+    found = verdict("batch_norm", network)
+    assert (found.passed, found.figure) == (False, "no batch norm that the output uses")
+    assert found.hint.startswith(f"{why} Call a batch norm")
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (UnusedLinear(), "Linear 'fc': declared, and the output does not depend on it."),
+        (LinearOnRows(), "'fc' works on each row of a map by itself."),
+        (nn.Sequential(nn.Conv2d(1, 10, 28), nn.Flatten()), "Flatten the map"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_fully_connected_layer_that_does_not_count(network, why):
+    found = verdict("fully_connected", network)
+    assert (found.passed, found.figure) == (False, "no fully connected layer that the output uses")
+    assert found.hint.startswith(why)
+    assert "nn.Linear; a convolution over the whole map does not count" in found.hint
+
+
+def test_names_that_sound_like_a_layer_are_not_taken_for_one():
+    class Named(UnusedLinear):
+        def __init__(self) -> None:
+            super().__init__()
+            del self.fc
+            self.linear = nn.ReLU()  # declared only, and no linear layer
+
+    assert verdict("fully_connected", Named()).hint.startswith("Flatten the map")
+
+
+def test_many_layers_are_named_up_to_four():
+    assert verdict("batch_norm", SeedNet()).figure == "7 executed (bn1, bn2, bn3, bn4, …)"
+
+
+@pytest.mark.parametrize(("classes", "passed"), [(10, True), (11, False), (9, False)])
+def test_output_shape(classes, passed):
+    found = verdict("output_shape", Answers(classes))
+    assert (found.passed, found.figure, found.limit) == (passed, f"(B, {classes})", "wants (B, 10)")
+
+
+def test_output_that_is_a_map_fails():
+    found = verdict("output_shape", nn.Conv2d(1, 10, 28))
+    assert (found.passed, found.figure) == (False, "(B, 10, 1, 1)")
+
+
+def test_effective_operations_are_those_that_change_the_output():
+    names = [op.name for op in effective_operations(capture(SilencedDropout()))]
+    assert names == ["conv", "bn", "relu", "max_pool", "flatten", "scale", "add", "fc"]  # by 0: not `drop`
+
+
+# -- counting parameters -----------------------------------------------------------------------------------------------
+
+
+def test_count_is_pytorchs_own(good):
+    assert good.parameters == sum(p.numel() for p in Good().parameters())
+
+
+def test_shared_weights_count_once(good):
+    assert capture(Shared()).parameters == good.parameters + 4 * 4 * 9 + 4
+
+
+def test_numbers_hidden_in_a_buffer_are_counted(good):
+    assert capture(HiddenMask()).parameters == good.parameters + 4 * 26 * 26
+    assert capture(HiddenWeight()).parameters == good.parameters
+
+
+def test_statistics_with_a_second_use_are_counted(good):
+    assert capture(HiddenStatistics()).parameters == good.parameters  # the running mean in place of the bias
+
+
+def test_overridden_parameters_do_not_fool_the_count(good):
+    assert sum(p.numel() for p in SaysThatItHasNoParameters().parameters()) == 0
+    assert capture(SaysThatItHasNoParameters()).parameters == good.parameters
+    with pytest.raises(GraphError):
+        capture(SaysThatItHasNoNames())
+
+
+def test_seed_and_lab_network_keep_the_rules_before_training():
+    for network, count in ((SeedNet(), "18,242"), (LabNet(), "18,650")):
+        verdicts = judge(load_rubric(), capture(network))
+        assert {v.rule for v in verdicts if v.passed is not True} == {"epochs", "accuracy"}
+        assert verdicts[0].figure == count
+        assert judge(load_rubric("mnist_8k"), capture(network))[0].passed is False
+
+
+# -- how a verdict reads -----------------------------------------------------------------------------------------------
+
+
+def test_lines_for_a_person(good):
+    lines = [v.line() for v in judge(load_rubric(), good, epochs=20, accuracy=0.9939)]
+    assert lines == [
+        "PASS parameter_count: 218, limit 19,999.",
+        "FAIL epochs: 20, limit 19.\n     Fewer passes: a higher peak of the learning rate, decayed to zero.",
+        "PASS batch_norm: 1 executed (bn), at least 1.",
+        "PASS dropout: 1 executed (drop), at least 1.",
+        "PASS fully_connected: 1 executed (fc), at least 1.",
+        "PASS output_shape: (B, 10), wants (B, 10).",
+        "FAIL accuracy: 99.39%, at least 99.40%.\n"
+        "     Try random shifts and rotations, a learning rate that decays to zero, and no ReLU on the logits.",
+    ]
+
+
+def test_dictionary_for_a_machine(good):
+    assert judge(load_rubric(), good)[1].to_dict() == {
+        "rule": "epochs",
+        "passed": None,
+        "figure": "not measured",
+        "limit": "limit 19",
+        "hint": "Train the network: lab check TARGET --train.",
+        "points": 0.0,
+        "max_points": 10.0,
+    }
+
+
+# -- rubrics -----------------------------------------------------------------------------------------------------------
+
+
+def test_three_rubrics_differ_in_their_parameters_as_their_titles_say():
+    rubrics = {path.stem: load_rubric(path.stem) for path in RUBRICS.glob("*.toml")}
+    limits = {name: rubric.limit("parameter_count") for name, rubric in rubrics.items()}
+    assert limits == {"mnist_994": 20_000, "mnist_8k": 8_000, "mnist_5k": 5_000}
+    for name, rubric in rubrics.items():
+        assert f"fewer than {limits[name]:,} parameters" in rubric.title
+        assert rubric.limit("epochs") == 20
+        assert rubric.limit("accuracy") == 0.994
+        assert (rubric.dataset, rubric.input_shape) == ("mnist", (1, 28, 28))
+        assert sum(rule.points for rule in rubric.rules) == 100
+        assert [rule.model_copy(update={"below": 0}) for rule in rubric.rules] == [
+            rule.model_copy(update={"below": 0}) for rule in rubrics["mnist_994"].rules
+        ]
+
+
+def test_limit_that_a_rubric_does_not_set():
+    with pytest.raises(RubricError, match=r"fewer than 5,000 parameters' sets no limit for 'dropout'"):
+        load_rubric("mnist_5k").limit("dropout")
+
+
+HEAD = 'title = "t"\ndataset = "mnist"\ninput_shape = [1, 28, 28]\n'
+DROPOUT = '[[rules]]\nname = "dropout"\npoints = 1\n'
+
+
+@pytest.fixture
+def rubric(tmp_path):
+    """Writes a rubric; gives its path."""
+
+    def write(text: str, encoding: str = "utf-8") -> Path:
+        path = tmp_path / "mine.toml"
+        path.write_text(text, encoding=encoding)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_rubric_of_ones_own(rubric, good, encoding):
+    path = rubric(HEAD + DROPOUT + '[[rules]]\nname = "parameter_count"\nbelow = 218\npoints = 2.5\n', encoding)
+    for name in (path, str(path)):
+        verdicts = judge(load_rubric(name), good)
+        assert [(v.rule, v.passed, v.points, v.max_points) for v in verdicts] == [
+            ("dropout", True, 1, 1),
+            ("parameter_count", False, 0, 2.5),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        (HEAD + DROPOUT + "ponits = 3\n", "rules.0.ponits", "Extra inputs are not permitted"),
+        (HEAD + DROPOUT + "[more]\n", "more", "Extra inputs are not permitted"),
+        (HEAD + DROPOUT + "below = 3\n", "rules.0", "'dropout' needs no limit, and has below"),
+        (HEAD + DROPOUT * 2 + DROPOUT.replace("dropout", "epochs"), "rules.2", "'epochs' needs below, and has none"),
+        (HEAD + DROPOUT.replace("dropout", "accuracy") + "below = 3\n", "rules.0", "needs at_least, and has below"),
+        (HEAD + DROPOUT.replace("dropout", "drop_out"), "rules.0.name", "'dropout'"),
+        (HEAD + DROPOUT.replace("= 1", "= nan"), "rules.0.points", "finite number"),
+        (HEAD + DROPOUT.replace("= 1", "= inf"), "rules.0.points", "finite number"),
+        (HEAD + DROPOUT.replace("= 1", "= -1"), "rules.0.points", "greater than or equal to 0"),
+        (HEAD + DROPOUT.replace("= 1", '= "1"'), "rules.0.points", "valid number"),
+        (HEAD + DROPOUT.replace("dropout", "epochs") + "below = true\n", "rules.0.below", "valid integer"),
+        (HEAD + DROPOUT.replace("dropout", "epochs") + "below = 19.5\n", "rules.0.below", "valid integer"),
+        (HEAD + DROPOUT.replace("dropout", "accuracy") + "at_least = 99.4\n", "rules.0.at_least", "less than or equal"),
+        (HEAD + DROPOUT.replace("dropout", "accuracy") + "at_least = nan\n", "rules.0.at_least", "less than or equal"),
+        (HEAD + DROPOUT.replace("dropout", "output_shape") + "shape = [0]\n", "rules.0.shape.0", "greater than 0"),
+        (HEAD.replace("28, 28", "28") + DROPOUT, "input_shape.2", "Field required"),
+        (HEAD.replace('"mnist"', "3") + DROPOUT, "dataset", "valid string"),
+        (HEAD + "rules = []\n", "rules", "at least 1 item"),
+        ("", "title", "Field required"),
+    ],
+)
+def test_rubric_that_breaks_the_schema(rubric, text, where, what):
+    path = rubric(text)
+    with pytest.raises(RubricError) as caught:
+        load_rubric(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: at {where}: ")
+    assert what in message
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("title = mnist", "line 1, column 9"),
+        (HEAD + HEAD, "line 4"),
+        ("x = " + "[" * 3000, ""),
+    ],
+    ids=["no quotes", "a key twice", "very deep"],
+)
+def test_rubric_that_is_not_toml(rubric, text, where):
+    path = rubric(text)
+    with pytest.raises(RubricError) as caught:
+        load_rubric(path)
+    assert str(caught.value).startswith(f"{path} is not a TOML file: ")
+    assert where in str(caught.value)
+
+
+def test_rubric_that_is_not_text(rubric):
+    with pytest.raises(RubricError, match="is not a TOML file: 'utf-8' codec can't decode"):
+        load_rubric(rubric("title = 'é'", encoding="latin-1"))
+
+
+@pytest.mark.parametrize("name", ["nope", "nope.toml", "x" * 5000, "."])
+def test_rubric_that_is_not_there(name):
+    known = "mnist_5k, mnist_8k, mnist_994"
+    with pytest.raises(RubricError, match=f"no rubric '{name}': it is neither a file nor one of {known}"):
+        load_rubric(name)
