@@ -22,9 +22,11 @@ lab: $(LAB_READY) ## execute the whole notebook, real training on real MNIST, an
 
 test: $(TESTS_READY) lint ## everything that is checked on every push
 	$(BIN)/python -m pytest -m "not slow"
+	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest --nbval-lax notebooks/mnist_994_solved.ipynb
 
 test-all: $(TESTS_READY) lint ## the same, and what takes longer: five seeds of real training
 	$(BIN)/python -m pytest
+	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest --nbval-lax notebooks/mnist_994_solved.ipynb
 
 lint: $(TESTS_READY) ## ruff, mypy, the workflows, and the notebook's editions against their source
 	$(BIN)/ruff check .

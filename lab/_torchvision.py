@@ -49,6 +49,7 @@ def declare_missing_operators(package: Path) -> tuple[str, ...]:
     for compiled in [*package.glob("_C*.so"), *package.glob("_C*.pyd"), *package.glob("_C*.dylib")]:
         try:
             torch.ops.load_library(str(compiled))  # loading twice is harmless: torchvision loads it again
+            return ()
         except OSError:
             continue
     missing = [name for name in _MISSING if not hasattr(torch.ops.torchvision, name)]

@@ -5,6 +5,8 @@ Exit status: 0, 1 (the work falls short) or 2 (the call is wrong).
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -21,33 +23,46 @@ if TYPE_CHECKING:
 
 
 class _Commands(click.Group):
-    """Shows a LabError as its message alone, and ends with status 2."""
+    """Shows a LabError, and a folder that can't be written to, as its message alone, and ends with status 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # for names that the terminal can't show
         try:
             return super().invoke(ctx)
-        except LabError as error:
+        except (LabError, PermissionError, NotADirectoryError) as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
 
 
-class _InputShape(click.ParamType[tuple[int, int, int]]):
-    name = "CxHxW"
+def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int, int]:
+    """'3x224x224' as numbers."""
+    try:
+        c, h, w = (int(part) for part in value.lower().split("x"))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not three numbers like 1x28x28") from None
+    if min(c, h, w) < 1 or max(c, h, w) > 4096:
+        raise click.BadParameter(f"{value!r}: each of the three must be from 1 to 4096")
+    return c, h, w
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            c, h, w = (int(part) for part in value.lower().split("x"))
-        except ValueError:
-            self.fail(f"{value!r} is not three numbers like 1x28x28", param, ctx)
-        if min(c, h, w) < 1 or max(c, h, w) > 4096:
-            self.fail(f"{value!r}: each of the three must be from 1 to 4096", param, ctx)
-        return c, h, w
+
+def _prints_aside() -> contextlib.redirect_stdout[Any]:
+    """What a student's own code prints is not the command's answer: it goes to stderr."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 _input_shape = click.option(
-    "--input", "input_shape", type=_InputShape(), default=(1, 28, 28), help="Shape of one image; 1x28x28 if not given."
+    "--input",
+    "input_shape",
+    metavar="CxHxW",
+    callback=_shape,
+    default="1x28x28",
+    help="Shape of one image; 1x28x28 if not given.",
+)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_seed = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the first weights and of training."
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a machine to read.")
 
@@ -70,7 +85,8 @@ def inspect(target: str, input_shape: tuple[int, int, int], as_json: bool) -> No
     from lab.layers import layer_table
     from lab.targets import resolve
 
-    graph = resolve(target, input_shape)
+    with _prints_aside():
+        graph = resolve(target, input_shape)
     layers = layer_table(graph)
     if as_json:
         click.echo(json.dumps(_inspection(target, graph, layers), indent=1))
@@ -95,15 +111,16 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{target} on {_sides(graph.input_shape)}", box=SIMPLE_HEAD, title_justify="left")
+    title, beside = f"{target} on {_sides(graph.input_shape)}", (0, 1, 0, 0)  # narrow: SeedNet's fits in 80 columns
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=beside, pad_edge=False, show_edge=False)
     for heading in ("layer", "kind", "output"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("parameters", "multiply-adds", "sees, pixels", "jump"):
+    for heading in ("parameters", "multiply-\nadds", "sees,\npixels", "jump"):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer in layers:
         field = layer.field
         whole = field.clipped == graph.input_shape[1:]
-        sees = f"{_sides(field.size)}{' whole image' if whole else ''}"
+        sees = f"{_sides(field.size)}{' whole' if whole else ''}"
         jump = _sides([f"{float(j):g}" for j in field.jump]) if field.units != (1, 1) else "-"
         costs = (
             f"{layer.parameters:,}" if layer.parameters else "",
@@ -113,9 +130,7 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
     table.add_section()
     total = sum(layer.multiply_adds for layer in layers)
     table.add_row("total", "", _sides(graph.output_shape), f"{graph.parameters:,}", f"{total:,}", "", "")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # a pipe or a file has no width to fit
+    console = Console(width=1000, markup=False, emoji=False, highlight=False)  # numbers are never cut to fit
     console.print(table)
     for text in graph.idle:
         click.echo(f"no effect: {text}")
@@ -129,7 +144,7 @@ def _sides(sizes: Any) -> str:
 @click.argument("target")
 @click.option("--rubric", default="mnist_994", help="mnist_994, mnist_8k, mnist_5k, or a TOML file.")
 @click.option("--train", is_flag=True, help="Train it first with the lab's recipe, and judge epochs and accuracy too.")
-@click.option("--seed", default=0, help="Seed of the first weights and of training.")
+@_seed
 @_as_json
 def check(target: str, rubric: str, train: bool, seed: int, as_json: bool) -> None:
     """Check TARGET against the assignment's rules, one verdict each. Status 1 if a rule fails.
@@ -141,7 +156,8 @@ def check(target: str, rubric: str, train: bool, seed: int, as_json: bool) -> No
     from lab.rules import load_rubric
 
     assignment = load_rubric(rubric)
-    verdicts = runs.check(target, assignment, train_seed=seed if train else None)
+    with _prints_aside():
+        verdicts = runs.check(target, assignment, train_seed=seed if train else None)
     failed = any(verdict.passed is False for verdict in verdicts)
     if as_json:
         report = {"target": target, "rubric": assignment.title, "passed": not failed}
@@ -156,7 +172,7 @@ def check(target: str, rubric: str, train: bool, seed: int, as_json: bool) -> No
 @click.option("--data", "dataset", default="mnist", help="mnist, fashion_mnist, kmnist or qmnist.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="How many runs, with seeds 0, 1, 2, …")
-@click.option("--save", "folder", type=click.Path(path_type=Path), help="Save the last run's network as a graph here.")
+@click.option("--save", "folder", type=_FOLDER, help="Save the last run's network as a graph here.")
 @_as_json
 def train(target: str, dataset: str, epochs: int | None, seeds: int, folder: Path | None, as_json: bool) -> None:
     """Train TARGET with the lab's recipe, then read the test set once. Prints accuracy per seed, mean and spread."""
@@ -165,34 +181,39 @@ def train(target: str, dataset: str, epochs: int | None, seeds: int, folder: Pat
     from lab import runs
     from lab.data import load
     from lab.graph import capture, save
-    from lab.targets import network
+    from lab.targets import network, resolve
     from lab.train import Recipe
 
     recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
-    done = []
-    for run in runs.runs(lambda: network(target), load(dataset), recipe, range(seeds)):
-        done.append(run)
-        if not as_json:
-            click.echo(f"seed {run.history.recipe.seed}: {run.accuracy:.2%} in {run.history.seconds:.1f} s")
+    done, stdout = [], sys.stdout
+    with _prints_aside():
+        resolve(target)  # what can't be captured, or written, fails now and not after the training
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        for run in runs.runs(lambda: network(target), load(dataset), recipe, range(seeds)):
+            done.append(run)
+            if not as_json:
+                line = f"seed {run.history.recipe.seed}: {run.accuracy:.2%} in {run.history.seconds:.1f} s"
+                click.echo(line, file=stdout)
+        if folder is not None:
+            save(capture(done[-1].model), folder)
     mean, deviation = runs.spread([run.accuracy for run in done])
-    if folder is not None:
-        save(capture(done[-1].model), folder)
     interrupted = done[-1].history.interrupted
     if as_json:
         report = {"target": target, "data": dataset, "mean": mean, "standard_deviation": deviation}
         click.echo(json.dumps(report | {"runs": [run.to_dict() for run in done]}, indent=1))
     else:
         seconds, _ = runs.spread([run.history.seconds for run in done])
-        click.echo(f"mean {mean:.2%} ± {deviation:.2%} over {len(done)} seeds, {seconds:.1f} s each")
+        click.echo(f"mean {mean:.2%} ± {deviation:.2%}, {len(done)} of {seeds} seeds, {seconds:.1f} s each")
     sys.exit(1 if interrupted else 0)
 
 
 @main.command()
-@click.option("--seed", default=0, help="Seed of the final run.")
+@_seed
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of the final run.")
 @click.option("--train-limit", type=click.IntRange(100), help="Use only so many training images.")
 @click.option("--quick", is_flag=True, help="A short run with a lower bar, to see that everything works.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("build"), help="Folder for what the run writes.")
+@click.option("--out", type=_FOLDER, default=Path("build"), help="Folder for what the run writes.")
 @_as_json
 def run(seed: int, epochs: int | None, train_limit: int | None, quick: bool, out: Path, as_json: bool) -> None:
     """Execute the solved notebook, with real training, and assert the assignment.

@@ -301,7 +301,7 @@ def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph
             module.training = mode
     operations = _merge_modes(training.operations, evaluation.operations)
     names = {name: None for op in operations for name in op.stored()}  # a dict keeps the order
-    weights = {name: training.tensors[name].detach().clone() for name in names}
+    weights = {name: training.tensors[name].detach().cpu().clone() for name in names}
     for name, weight in weights.items():
         if weight.dtype != torch.float32:
             raise GraphError(f"{name!r} is stored as {weight.dtype}; the lab's graphs hold float32 (model.float())")

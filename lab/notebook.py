@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+from base64 import b64decode
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,13 @@ def build() -> None:
         raise NotebookError("the solved notebook does not meet the assignment; it was not replaced.")
     executed = nbformat.read(outcome.notebook, as_version=4)
     nbformat.write(_without_traces(executed), _solved_path())
+    _picture_path().write_bytes(_picture(executed))
+
+
+def _picture(executed: nbformat.NotebookNode) -> bytes:
+    """The README's picture: what the cell with the tag `readme-picture` drew, as PNG."""
+    (cell,) = (cell for cell in executed.cells if "readme-picture" in cell.metadata.get("tags", []))
+    return b64decode(next(o["data"]["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})))
 
 
 def check() -> None:
@@ -95,6 +103,10 @@ def _student_path() -> Path:
 
 def _solved_path() -> Path:
     return SOURCE.with_name(SOURCE.stem + "_solved.ipynb")
+
+
+def _picture_path() -> Path:
+    return SOURCE.with_name("receptive_field.png")
 
 
 def _cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str, str]]:

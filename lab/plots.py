@@ -29,7 +29,7 @@ def digits(images: Tensor, titles: Sequence[str] | None = None, columns: int = 1
     for index, axis in enumerate(axes.flat):
         axis.axis("off")
         if index < len(images):
-            axis.imshow(images[index], cmap="gray_r")
+            axis.imshow(images[index].numpy(), cmap="gray_r")
             if titles is not None:
                 axis.set_title(titles[index], fontsize=8)
     figure.tight_layout()
@@ -41,7 +41,7 @@ def maps(images: Sequence[Tensor], titles: Sequence[str]) -> Axes:
     figure, axes = plt.subplots(1, len(images), figsize=(2.6 * len(images), 2.9), squeeze=False)
     for axis, image, title in zip(axes.flat, images, titles, strict=True):
         limit = max(float(image.abs().max()), 1e-9)
-        axis.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.imshow(image.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
         axis.set_title(title, fontsize=9)
         axis.set_xticks([])
         axis.set_yticks([])
@@ -54,10 +54,11 @@ def growing_boxes(image: Tensor, fields: Sequence[Field]) -> Axes:
     figure, axes = plt.subplots(1, len(fields), figsize=(1.9 * len(fields), 2.4), squeeze=False)
     for axis, field in zip(axes.flat, fields, strict=True):
         rows, columns = field.box()
-        axis.imshow(image, cmap="gray_r", alpha=0.85)
+        axis.imshow(image.numpy(), cmap="gray_r", alpha=0.85)
         corner = (columns.low - 0.5, rows.low - 0.5)
-        axis.add_patch(Rectangle(corner, columns.size, rows.size, fill=False, edgecolor=RED, linewidth=2.5))
-        axis.set_title(f"{field.name}\n{field.size[0]}x{field.size[1]} pixels", fontsize=9)
+        box = Rectangle(corner, columns.size, rows.size, fill=False, edgecolor=RED, linewidth=2.5, clip_on=False)
+        axis.add_patch(box)
+        axis.set_title(f"layer {field.name}\n{field.size[0]}x{field.size[1]} pixels", fontsize=9)
         axis.set_xticks([])
         axis.set_yticks([])
     figure.tight_layout()
@@ -69,10 +70,11 @@ def effective_fields(before: Tensor, after: Tensor, field: Field) -> Axes:
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3))
     rows, columns = field.box()
     for axis, mass, title in zip(axes, (before, after), ("before training", "after training"), strict=True):
-        axis.imshow(mass, cmap="magma")
+        axis.imshow(mass.numpy(), cmap="magma")
         corner = (columns.low - 0.5, rows.low - 0.5)
-        axis.add_patch(Rectangle(corner, columns.size, rows.size, fill=False, edgecolor=SKY, linewidth=2))
-        axis.set_title(f"{field.name}, {title}", fontsize=9)
+        box = Rectangle(corner, columns.size, rows.size, fill=False, edgecolor=SKY, linewidth=2, clip_on=False)
+        axis.add_patch(box)
+        axis.set_title(f"layer {field.name}, {title}", fontsize=9)
         axis.set_xticks([])
         axis.set_yticks([])
     figure.tight_layout()
@@ -105,7 +107,9 @@ def comparison(results: Mapping[str, Sequence[float]], target: float | None = No
                       ha="center", fontsize=8)  # fmt: skip
     axis.set_yticks(range(len(results)), list(results))
     axis.set_ylim(len(results) - 0.4, -0.7)
-    _target_line(axis.axvline, target)
+    if target is not None:
+        _target_line(axis.axvline, target)
+        axis.legend(fontsize=8)
     axis.set_xlabel("validation accuracy, %  (dot: one seed, bar: mean)")
     figure.tight_layout()
     return axis
@@ -118,24 +122,29 @@ def curves(history: History, target: float) -> Axes:
     left.plot(numbers, [epoch.loss for epoch in history.epochs], "o-", color=BLUE)
     left.set_ylabel("training loss")
     left.set_yscale("log")
-    right.plot(numbers, [100 * e.train_accuracy for e in history.epochs], "o-", color=BLUE, label="training, augmented")
+    for set_formatter in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
+        set_formatter(lambda loss, _: f"{loss:g}" if f"{loss:e}"[0] in "125" else "")  # 0.1, 0.2, 0.5, 1, …
+    training = [100 * epoch.train_accuracy for epoch in history.epochs]
+    right.plot(
+        numbers, training, "o-", color=BLUE, label="training, augmented" if history.recipe.augment else "training"
+    )
     held_out = [100 * e.validation_accuracy for e in history.epochs if e.validation_accuracy is not None]
     if held_out:
         right.plot(numbers, held_out, "s--", color=ORANGE, label="validation")
-    right.set_ylim(bottom=max(min(held_out or [98]) - 0.5, 95))
     _target_line(right.axhline, target)
+    if training and min(training + held_out) < 95 < min(training[-1], *held_out[-1:], 100):
+        right.set_ylim(bottom=95)  # the first epochs would take all the room
     right.set_ylabel("accuracy, %")
-    right.legend(fontsize=8, loc="lower right")
+    right.legend(fontsize=8)
     for axis in (left, right):
         axis.set_xlabel("epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     figure.tight_layout()
     return right  # type: ignore[no-any-return]
 
 
-def _target_line(draw: Any, target: float | None) -> None:
-    if target is not None:
-        draw(100 * target, color=RED, linestyle="--", linewidth=1.2, label=f"target {target:.1%}")
+def _target_line(draw: Any, target: float) -> None:
+    draw(100 * target, color=RED, linestyle="--", linewidth=1.2, label=f"target {target:.1%}")
 
 
 def schedule(shares: Sequence[float]) -> Axes:
@@ -143,7 +152,7 @@ def schedule(shares: Sequence[float]) -> Axes:
     figure, axis = plt.subplots(figsize=(5, 2.2))
     axis.plot(np.linspace(0, 100, len(shares)), shares, color=BLUE)
     axis.set_xlabel("part of the run that is over, %")
-    axis.set_ylabel("share of the peak")
+    axis.set_ylabel("learning rate,\nshare of its peak")
     figure.tight_layout()
     return axis
 
@@ -152,10 +161,14 @@ def confusion(matrix: Tensor, classes: Sequence[str]) -> Axes:
     """How often each class (row) was taken for each other (column), in images; the diagonal is left out."""
     figure, axis = plt.subplots(figsize=(4.4, 4.4))
     wrong = matrix.clone().fill_diagonal_(0)
-    axis.imshow(wrong, cmap="Oranges")
+    axis.imshow(wrong.numpy(), cmap="Oranges")
     for row, column in wrong.nonzero().tolist():
-        axis.text(column, row, str(int(wrong[row, column])), ha="center", va="center", fontsize=9)
+        color = "white" if wrong[row, column] > 0.6 * wrong.max() else "black"
+        axis.text(column, row, str(int(wrong[row, column])), ha="center", va="center", fontsize=9, color=color)
+    axis.set_title("wrong answers, in images", fontsize=10)
     axis.set_xticks(range(len(classes)), classes)
+    if max(map(len, classes)) > 2:
+        axis.tick_params("x", rotation=90)
     axis.set_yticks(range(len(classes)), classes)
     axis.set_xlabel("network's answer")
     axis.set_ylabel("label")

@@ -11,7 +11,7 @@ from torch import nn
 from lab.data import Data, load
 from lab.graph import capture
 from lab.rules import Rubric, Verdict, judge
-from lab.targets import is_saved, network, resolve
+from lab.targets import TargetError, is_saved, network, resolve
 from lab.train import History, Recipe, accuracy, fit
 
 
@@ -58,10 +58,13 @@ def check(target: str, rubric: Rubric, train_seed: int | None = None) -> list[Ve
 
     Raises TargetError, GraphError, DataError or TrainingError.
     """
-    if train_seed is not None:
-        done = run(lambda: network(target), load(rubric.dataset), Recipe(seed=train_seed))
-        return judge(rubric, capture(done.model, rubric.input_shape), len(done.history.epochs), done.accuracy)
-    graph = resolve(target, rubric.input_shape)
-    if not is_saved(target) or graph.input_shape != rubric.input_shape:
+    graph = resolve(target, rubric.input_shape)  # before a long training: what can't be captured can't be judged
+    if graph.input_shape != rubric.input_shape:
+        shapes = f"{graph.input_shape}, the assignment's are {rubric.input_shape}"
+        raise TargetError(f"{target} was saved for images of {shapes}. Save it anew for those.")
+    if len(graph.output_shape) != 1 or (train_seed is None and not is_saved(target)):
         return judge(rubric, graph)
-    return judge(rubric, graph, accuracy=accuracy(graph.build(), load(rubric.dataset).test))
+    if train_seed is None:
+        return judge(rubric, graph, accuracy=accuracy(graph.build(), load(rubric.dataset).test))
+    done = run(lambda: network(target), load(rubric.dataset), Recipe(seed=train_seed))
+    return judge(rubric, capture(done.model, rubric.input_shape), len(done.history.epochs), done.accuracy)

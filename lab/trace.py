@@ -65,8 +65,10 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the export's own ways; what matters is an error
             program = torch.export.export(model, (example.to(device),), dynamic_shapes=({0: batch},), strict=False)
-    except KeyboardInterrupt:
-        raise
+    except NotImplementedError as error:
+        if traceback.extract_tb(error.__traceback__)[-1].filename.startswith(_LIBRARIES):
+            raise GraphError(_explain(error, input_shape)) from error
+        raise  # an exercise that is not done yet: not a wrong one
     except Exception as error:  # whatever the student's forward raises has to become a message
         raise GraphError(_explain(error, input_shape)) from error
     return _Translation(program).run()
@@ -181,7 +183,8 @@ class _Translation:
             self._check_in_place(node, source)
         if (kind == "getitem" and node.args[1] == 0) or kind in _SAME:  # pooling with indices gives (values, indices)
             self.value[node.name] = self._input(source, node)
-            self._views_join(node, source)
+            if kind != "clone":
+                self._views_join(node, source)
             return
         op = self._operation(node, kind)
         self.operations[op.name] = op

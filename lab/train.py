@@ -9,6 +9,7 @@ The images stay in memory as one tensor; a batch is cut out, moved about and nor
 import math
 import os
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from lab.augment import Affine, random_affine, to_input
@@ -153,7 +154,7 @@ class _Run:
         self.optimizer = _optimizer(model, recipe)
         self.schedule = LambdaLR(self.optimizer, lambda step: _rate(recipe, step / self.steps))
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        update = get_ema_multi_avg_fn(recipe.averaging)
+        update = _moving_average(recipe.averaging)
         self.average = AveragedModel(model, multi_avg_fn=update, use_buffers=True) if recipe.averaging else None
 
     @property
@@ -204,6 +205,19 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=True, fused=True)
     return torch.optim.AdamW(groups, recipe.learning_rate, (recipe.momentum, 0.999), fused=True)
+
+
+def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:
+    """An exponential moving average that forgets its first steps quickly, so that short runs gain from it too."""
+
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Any) -> None:
+        if averaged[0].is_floating_point():
+            keep = min(decay, (1 + int(steps)) / (10 + int(steps)))
+            torch._foreach_lerp_(list(averaged), list(current), 1 - keep)
+        else:  # batch norm's counter of batches
+            torch._foreach_copy_(list(averaged), list(current))
+
+    return update
 
 
 def _rate(recipe: Recipe, done: float) -> float:

@@ -252,7 +252,9 @@ def test_an_in_place_activation_changes_what_is_read_later() -> None:
             x = self.conv(x)
             y = F.relu(x, inplace=True)
             F.relu6(x, inplace=True)  # the result is dropped, the change stays
-            return (x * 2 + y).flatten(1)
+            copy = x.clone()
+            copy += 1  # x stays as it is
+            return (x * 2 + y * copy).flatten(1)
 
     model = InPlace()
     assert_same(model, capture(model).build(), 9 * torch.randn(4, 1, 28, 28))
@@ -352,6 +354,17 @@ def test_two_outputs_and_no_operation_get_messages() -> None:
         capture(Two())
     with pytest.raises(GraphError, match="executes nothing"):
         capture(nn.Identity())
+
+
+def test_an_exercise_that_is_not_done_is_no_graph_error() -> None:
+    class Stub(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise NotImplementedError("exercise 1")
+
+    with pytest.raises(NotImplementedError, match="exercise 1"):
+        capture(Stub())
+    with pytest.raises(GraphError, match="forward"):
+        capture(nn.Module())  # torch's own way to say that there is no forward
 
 
 def test_the_wrong_input_size_names_the_line() -> None:

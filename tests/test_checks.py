@@ -1,0 +1,412 @@
+"""Each exercise: the right answer passes, an untouched one stays untouched, a wrong one gets a message that helps."""
+
+import functools
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lab import checks, models
+from lab.checks import CheckFailed
+from lab.errors import GraphError, LabError
+from lab.graph import Graph, capture
+from lab.receptive import Field, receptive_fields
+
+# -- the exercises, solved as the notebook solves them ----------------------------------------------------------------
+
+
+def out_size(n, kernel, stride=1, pad=0):
+    return (n + 2 * pad - kernel) // stride + 1
+
+
+def conv_parameters(c_in, c_out, kernel, bias=True):
+    return c_out * (c_in * kernel * kernel + bias)
+
+
+def grow(size, jump, kernel, stride=1):
+    return size + (kernel - 1) * jump, jump * stride
+
+
+def triangle(done, warmup):
+    return done / warmup if done < warmup else (1 - done) / (1 - warmup)
+
+
+def conv_block(c_in, c_out):
+    return nn.Sequential(*models.conv_block(c_in, c_out))
+
+
+class Unsilenced(models.SeedNet):
+    def forward(self, x):
+        return F.log_softmax(self.fc(self.features(x)), dim=1)
+
+
+FORMULAS: list[tuple[Callable[[Any], None], Callable[..., Any], str]] = [
+    (checks.out_size, out_size, "PASS out_size: 5 of 5 right."),
+    (checks.conv_parameters, conv_parameters, "PASS conv_parameters: 4 of 4 right."),
+    (checks.grow, grow, "PASS grow: 6 layers, each as the lab computes it; the last one sees 24 pixels."),
+    (checks.triangle, triangle, "PASS triangle: 6 of 6 right."),
+]
+NETWORKS: list[tuple[Callable[[Any], None], Any, str]] = [
+    (checks.conv_block, conv_block, "PASS conv_block: convolution without bias, batch norm, ReLU; the size stays."),
+    (checks.without_flaw, Unsilenced, "PASS without_flaw: the logits reach the softmax as they are."),
+    (checks.design, models.LabNet, "PASS design: 18,650 parameters, 5 rules kept. Now train it."),
+]
+EVERY_CHECK = [check for check, _, _ in FORMULAS + NETWORKS]
+names = pytest.mark.parametrize("check", EVERY_CHECK, ids=lambda check: check.__name__)
+formulas = pytest.mark.parametrize(
+    ("check", "right"), [row[:2] for row in FORMULAS], ids=[f.__name__ for _, f, _ in FORMULAS]
+)
+
+
+FIELDS: dict[str, list[Field]] = {}  # by the chain's text
+
+
+@functools.cache
+def seed_graph() -> Graph:
+    """SeedNet's graph."""
+    return capture(models.SeedNet())
+
+
+@pytest.fixture(autouse=True)
+def computed_once(monkeypatch):
+    """What a check computes anew at every call, SeedNet's graph and the fields of `grow`'s chain, is kept here."""
+
+    def kept_fields(chain):
+        return FIELDS.setdefault(str(chain), FIELDS.get(str(chain)) or receptive_fields(chain))
+
+    def kept_graph(net, *shape):
+        return seed_graph() if type(net) is models.SeedNet else capture(net, *shape)
+
+    monkeypatch.setattr(checks, "capture", kept_graph)
+    monkeypatch.setattr(checks, "receptive_fields", kept_fields)
+
+
+def failure(check: Callable[[Any], None], answer: Any) -> str:
+    """The message of the CheckFailed for `answer`."""
+    with pytest.raises(CheckFailed) as caught:
+        check(answer)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("check", "answer", "line"), FORMULAS + NETWORKS)
+def test_right_answer_passes(check, answer, line, capsys):
+    check(answer)
+    assert capsys.readouterr().out == line + "\n"
+
+
+@names
+def test_untouched_exercise_is_not_a_wrong_one(check):
+    def untouched(*arguments):
+        raise NotImplementedError("exercise: one line")
+
+    with pytest.raises(NotImplementedError, match=r"^exercise: one line$"):
+        check(untouched)
+
+
+def test_untouched_forward_is_not_a_wrong_one():
+    class Untouched(models.SeedNet):
+        def forward(self, x):
+            raise NotImplementedError
+
+    with pytest.raises(NotImplementedError):
+        checks.without_flaw(Untouched)
+
+
+# -- answers of a wrong kind ------------------------------------------------------------------------------------------
+
+
+@names
+@pytest.mark.parametrize("answer", [None, 3, "out_size"])
+def test_answer_that_cannot_be_called(check, answer):
+    assert f"must be something to call; it is {answer!r}." in failure(check, answer)
+
+
+@names
+def test_answer_that_raises(check):
+    def broken(*arguments):
+        raise ValueError("no such luck")
+
+    assert failure(check, broken).endswith(") raises ValueError: no such luck")
+
+
+@names
+def test_answer_with_another_signature(check):
+    def wants_seven(a, b, c, d, e, f, g):
+        raise AssertionError("never called")
+
+    assert "raises TypeError: " in failure(check, wants_seven)
+
+
+WRONG_KINDS = {
+    "None": None,
+    "'26'": "26",
+    "True": True,
+    "nan": math.nan,
+    "inf": math.inf,
+    "[]": [],
+    "a tensor of shape (3,)": torch.ones(3),
+    "a tensor of shape ()": torch.tensor(26.0),
+}
+
+
+@formulas
+@pytest.mark.parametrize("shown", WRONG_KINDS)
+def test_value_of_a_wrong_kind(check, right, shown):
+    assert f" gave {shown}, wants " in failure(check, lambda *arguments: WRONG_KINDS[shown])
+
+
+@pytest.mark.parametrize(
+    "pair", [(torch.ones(2), 1), (np.ones(2), 1), np.ones(2), torch.ones(2), (3, math.nan), (3, 1, 1), "31", (3, None)]
+)
+def test_grow_that_does_not_give_two_numbers(pair):
+    message = failure(checks.grow, lambda *arguments: pair)
+    assert message.startswith("grow(1, 1, kernel=3, stride=1) gave ")
+    assert ", wants (3, 1). A kernel adds kernel - 1 steps" in message
+
+
+@formulas
+@pytest.mark.parametrize("kind", [float, np.int64, np.float32])
+def test_numbers_of_other_libraries_count(check, right, kind):
+    if kind is np.int64 and check is checks.triangle:
+        kind = np.float64
+    convert = (lambda pair: tuple(map(kind, pair))) if check is checks.grow else kind
+    check(lambda *arguments: convert(right(*arguments)))
+
+
+def test_enormous_answers():
+    assert "..., wants 26." in failure(checks.out_size, lambda *arguments: 10**400)
+    assert ", wants 0.0." in failure(checks.triangle, lambda *arguments: 10**400)
+
+
+def test_long_values_are_cut():
+    message = failure(checks.out_size, lambda *arguments: "x" * 1000)
+    assert "x..., wants 26" in message
+    assert len(message) < 250
+
+
+# -- a wrong value: what it gave, what is wanted, a hint --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "message"),
+    [
+        (
+            checks.out_size,
+            lambda n, kernel, stride=1, pad=0: n - kernel,
+            "out_size(28, 3) gave 25, wants 26. "
+            "(n + 2 * pad - kernel) // stride + 1: count the places where the kernel can stand.",
+        ),
+        (
+            checks.out_size,
+            lambda n, kernel, stride=1, pad=0: (n - kernel) // stride + 1,
+            "out_size(28, 3, 1, 1) gave 26, wants 28. ",
+        ),
+        (
+            checks.out_size,
+            lambda n, kernel, stride=1, pad=0: (n + 2 * pad - kernel) / stride + 1,
+            "out_size(28, 5, 2, 2) gave 14.5, wants 14. ",
+        ),
+        (
+            checks.out_size,
+            lambda n, kernel, stride=1, pad=0: -(-(n + 2 * pad - kernel) // stride) + 1,
+            "out_size(28, 5, 2, 2) gave 15, wants 14. ",
+        ),
+        (
+            checks.conv_parameters,
+            lambda c_in, c_out, kernel, bias=True: c_in * c_out * kernel**2,
+            "conv_parameters(1, 16, 3) gave 144, wants 160. "
+            "Each of the c_out filters has c_in * kernel * kernel weights, and one bias.",
+        ),
+        (
+            checks.conv_parameters,
+            lambda c_in, c_out, kernel, bias=True: c_out * (c_in * kernel**2 + 1),
+            "conv_parameters(16, 16, 3, False) gave 2320, wants 2304. ",
+        ),
+        (
+            checks.grow,
+            lambda size, jump, kernel, stride=1: (size + kernel - 1, jump * stride),
+            "grow(6, 2, kernel=5, stride=1) gave (10, 2), wants (14, 2). A kernel adds kernel - 1 steps, each as long "
+            "as the old jump; the stride lengthens the jump.",
+        ),
+        (
+            checks.grow,
+            lambda size, jump, kernel, stride=1: (size + (kernel - 1) * jump * stride, jump * stride),
+            "grow(5, 1, kernel=2, stride=2) gave (7, 2), wants (6, 2). ",
+        ),
+        (
+            checks.grow,
+            lambda size, jump, kernel, stride=1: (size + (kernel - 1) * jump, jump),
+            "grow(5, 1, kernel=2, stride=2) gave (6, 1), wants (6, 2). ",
+        ),
+        (
+            checks.triangle,
+            lambda done, warmup: min(done / warmup, 1.0),
+            "triangle(0.6, 0.2) gave 1.0, wants 0.5. "
+            "Up: done / warmup. Down, from 1 at `warmup` to 0 at the end: (1 - done) / (1 - warmup).",
+        ),
+        (
+            checks.triangle,
+            lambda done, warmup: done / warmup if done < warmup else 1 - done,
+            "triangle(0.2, 0.2) gave 0.8, wants 1.0. ",
+        ),
+    ],
+)
+def test_wrong_formula(check, answer, message):
+    assert failure(check, answer).startswith(message)
+
+
+def layers(*, kernel=3, norm=True, relu=nn.ReLU, first=(), **arguments) -> Callable[[int, int], nn.Module]:
+    """A conv_block with these peculiarities."""
+
+    def block(c_in, c_out):
+        convolution = nn.Conv2d(c_in, c_out, kernel, **{"padding": 1, "bias": False} | arguments)
+        return nn.Sequential(*first, convolution, *([nn.BatchNorm2d(c_out)] if norm else []), relu())
+
+    return block
+
+
+IN_ORDER = "wants ['conv 3x3', 'batch_norm', 'relu'], in that order."
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (layers(norm=False), f"conv_block executes ['conv 3x3', 'relu'], {IN_ORDER}"),
+        (layers(relu=nn.Identity), f"conv_block executes ['conv 3x3', 'batch_norm'], {IN_ORDER}"),
+        (layers(relu=nn.GELU), f"conv_block executes ['conv 3x3', 'batch_norm', 'gelu'], {IN_ORDER}"),
+        (layers(kernel=1, padding=0), f"conv_block executes ['conv 1x1', 'batch_norm', 'relu'], {IN_ORDER}"),
+        (layers(first=[nn.ReLU()]), f"conv_block executes ['relu', 'conv 3x3', 'batch_norm', 'relu'], {IN_ORDER}"),
+        (layers(padding=0), "conv_block(3, 8) turns 3x14x14 into (8, 12, 12), wants (8, 14, 14): padding=1, stride=1."),
+        (layers(stride=2), "conv_block(3, 8) turns 3x14x14 into (8, 7, 7), wants (8, 14, 14): padding=1, stride=1."),
+        (
+            lambda c_in, c_out: conv_block(c_in, 2 * c_out),
+            "conv_block(3, 8) turns 3x14x14 into (16, 14, 14), wants (8, 14, 14)",
+        ),
+        (
+            layers(bias=True),
+            "the convolution has a bias; batch norm takes it away again: bias=False saves 8 numbers.",
+        ),
+        (lambda c_in, c_out: conv_block, "conv_block gives <function conv_block at 0x"),
+        (models.conv_block, "conv_block gives [Conv2d(3, 8, kernel_size=(3, 3)"),
+    ],
+)
+def test_wrong_conv_block(answer, message):
+    assert failure(checks.conv_block, answer).startswith(message)
+
+
+def test_conv_block_that_cannot_run_says_where():
+    with pytest.raises(GraphError, match="forward fails on a batch of 3x14x14 images: "):
+        checks.conv_block(lambda c_in, c_out: conv_block(c_out, c_in))
+
+
+class StillSilenced(models.SeedNet):
+    pass
+
+
+class AnotherActivation(models.SeedNet):
+    def forward(self, x):
+        return F.log_softmax(F.leaky_relu(self.fc(self.features(x))), dim=1)
+
+
+class WithoutSoftmax(models.SeedNet):
+    def forward(self, x):
+        return self.fc(self.features(x))
+
+
+class OneMore(Unsilenced):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+class Wider(Unsilenced):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 20, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(20)
+        self.conv2 = nn.Conv2d(20, 32, 3, padding=1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (StillSilenced, "your network executes what SeedNet executes: the ReLU after `fc` is still there."),
+        (
+            AnotherActivation,
+            "your network executes leaky_relu to (10,) where log_softmax to (10,) is wanted; leave the",
+        ),
+        (
+            WithoutSoftmax,
+            "your network executes nothing where log_softmax to (10,) is wanted; leave the rest as it is.",
+        ),
+        (OneMore, "your network executes scale to (10,) where nothing is wanted; leave the rest as it is."),
+        (Wider, "your network executes conv 3x3 to (20, 28, 28) where conv 3x3 to (16, 28, 28) is wanted; leave"),
+        (lambda: 3, "your network gives 3, wants an nn.Module."),
+    ],
+)
+def test_flaw_that_is_still_there_or_more_than_the_flaw_changed(answer, message):
+    assert failure(checks.without_flaw, answer).startswith(message)
+
+
+def test_networks_that_are_built_already_will_do(capsys):
+    checks.without_flaw(Unsilenced())
+    checks.design(models.LabNet())
+    assert capsys.readouterr().out.count("PASS") == 2
+
+
+# -- a design of one's own --------------------------------------------------------------------------------------------
+
+
+def test_design_lists_every_rule_that_fails():
+    message = failure(checks.design, lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 26)))
+    first, *rest = message.splitlines()
+    assert first == "not yet within the rules:"
+    assert [line.split(":")[0] for line in rest[::2]] == [
+        "FAIL parameter_count",
+        "FAIL batch_norm",
+        "FAIL dropout",
+        "FAIL output_shape",
+    ]
+    assert "20,410, limit 19,999" in rest[0]
+
+
+def test_design_by_a_harder_rubric():
+    with pytest.raises(CheckFailed, match="FAIL parameter_count: 18,650, limit 4,999"):
+        checks.design(models.LabNet, "mnist_5k")
+
+
+def test_design_that_cannot_be_captured_says_where():
+    with pytest.raises(GraphError, match=r"test_checks\.py, line "):
+        checks.design(lambda: Flips())
+
+
+class Flips(nn.Module):
+    """Executes something outside the lab's list."""
+
+    def forward(self, x):
+        return x.flip(3)
+
+
+# -- how a failure looks ----------------------------------------------------------------------------------------------
+
+
+def test_failure_is_a_lab_error_with_its_message_alone():
+    error = CheckFailed("out_size(28, 3) gave 27, wants 26. Count.")
+    assert isinstance(error, LabError)
+    assert error._render_traceback_() == ["CheckFailed: out_size(28, 3) gave 27, wants 26. Count."]
+
+
+def test_failure_in_ipython_shows_no_traceback():
+    code = "from lab import checks; checks.out_size(lambda *numbers: 0)"
+    command = [sys.executable, "-m", "IPython", "--colors=NoColor", "--HistoryManager.enabled=False", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    shown = done.stdout + done.stderr
+    assert "CheckFailed: out_size(28, 3) gave 0, wants 26. (n + 2 * pad" in shown
+    assert "Traceback" not in shown
+    assert len(shown.strip().splitlines()) == 1

@@ -1,0 +1,206 @@
+"""Whole runs: what a seed decides, when the test set is read, and which accuracy a check measures."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lab import runs
+from lab.data import Data, Labelled, load
+from lab.errors import GraphError
+from lab.graph import capture, save
+from lab.rules import load_rubric
+from lab.targets import TargetError
+from lab.train import History, Recipe, accuracy
+
+QUICK = Recipe(epochs=2, batch_size=50, precision="float32")
+
+
+TINY = """
+from torch import nn
+
+def tiny_net():
+    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.BatchNorm1d(49), nn.Dropout(0.1), nn.Linear(49, 10))
+"""
+
+
+def tiny_net() -> nn.Module:
+    """(B, 1, 28, 28) -> (B, 10), quick to train; the same as in `TINY`."""
+    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.BatchNorm1d(49), nn.Dropout(0.1), nn.Linear(49, 10))
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    """300 images of MNIST to train on, 200 to test on."""
+    whole = load()
+    test = Labelled(whole.test.images[:200], whole.test.labels[:200])
+    return replace(whole.limit(300), _read_test=lambda: test)
+
+
+@pytest.fixture
+def rubric_data(data, monkeypatch):
+    """The tiny set in place of the one that the rubric names; gives the names that were asked for."""
+    asked = []
+    monkeypatch.setattr(runs, "load", lambda name: asked.append(name) or data)
+    return asked
+
+
+@pytest.fixture
+def target(tmp_path) -> str:
+    """A file that defines the tiny network."""
+    path = tmp_path / "net.py"
+    path.write_text(TINY)
+    return f"{path}:tiny_net"
+
+
+def figures(verdicts) -> dict[str, tuple[bool | None, str]]:
+    """By rule: passed or not, and what was found."""
+    return {verdict.rule: (verdict.passed, verdict.figure) for verdict in verdicts}
+
+
+# -- one run, several runs --------------------------------------------------------------------------------------------
+
+
+def test_seed_decides_the_run(data):
+    first, again, other = (runs.run(tiny_net, data, replace(QUICK, seed=seed), progress=False) for seed in (3, 3, 4))
+    assert first.accuracy == again.accuracy
+    assert [e.loss for e in first.history.epochs] == [e.loss for e in again.history.epochs]
+    assert torch.equal(first.model[4].weight, again.model[4].weight)
+    assert [e.loss for e in first.history.epochs] != [e.loss for e in other.history.epochs]
+    assert not torch.equal(first.model[4].weight, other.model[4].weight)
+
+
+def test_seed_decides_the_first_weights(data, monkeypatch):
+    monkeypatch.setattr(runs, "fit", lambda model, *rest: History(QUICK, "cpu", "float32", 1))
+    weights = [runs.run(tiny_net, data, replace(QUICK, seed=seed)).model[4].weight for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_run_leaves_the_callers_random_numbers_alone(data):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    runs.run(tiny_net, data, QUICK, progress=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_training_is_worth_something(data):
+    found = runs.run(tiny_net, data, replace(QUICK, epochs=15, augment=None), progress=False)
+    assert 0.5 < found.accuracy < 1
+    assert found.accuracy == accuracy(found.model, data.test)
+
+
+def test_test_set_is_read_once_and_after_training(data, monkeypatch):
+    order = []
+    watched = replace(data, _read_test=lambda: order.append("test") or data.test)
+    monkeypatch.setattr(runs, "fit", lambda *rest: order.append("fit") or History(QUICK, "cpu", "float32", 1))
+    runs.run(tiny_net, watched, QUICK)
+    assert order == ["fit", "test"]
+
+
+def test_runs_one_for_each_seed(data):
+    done = list(runs.runs(tiny_net, data, replace(QUICK, epochs=1), [5, 6]))
+    assert [run.history.recipe.seed for run in done] == [5, 6]
+    assert all(len(run.history.epochs) == 1 for run in done)
+
+
+def test_interrupted_run_is_the_last(data, monkeypatch):
+    stopped = History(QUICK, "cpu", "float32", 1, interrupted=True)
+    monkeypatch.setattr(runs, "fit", lambda *rest: stopped)
+    assert len(list(runs.runs(tiny_net, data, QUICK, range(5)))) == 1
+
+
+def test_run_as_json(data):
+    found = runs.run(tiny_net, data, QUICK, progress=False)
+    read = json.loads(json.dumps(found.to_dict()))
+    assert set(read) == {"accuracy", "seconds", "history"}
+    assert read["accuracy"] == found.accuracy
+    assert read["history"]["recipe"]["epochs"] == 2
+    assert read["seconds"] == pytest.approx(sum(epoch["seconds"] for epoch in read["history"]["epochs"]))
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "deviation"), [([0.5], 0.5, 0), ([0.25, 0.75], 0.5, 0.5**0.5 / 2), ([0.1] * 5, 0.1, 0)]
+)
+def test_spread(values, mean, deviation):
+    assert runs.spread(values) == (pytest.approx(mean), pytest.approx(deviation))
+
+
+# -- check ------------------------------------------------------------------------------------------------------------
+
+
+def test_check_without_training_measures_nothing(rubric_data, target):
+    found = figures(runs.check(target, load_rubric()))
+    assert found["epochs"] == found["accuracy"] == (None, "not measured")
+    assert found["dropout"] == (True, "1 executed (3)")
+    assert rubric_data == []
+
+
+def test_check_with_training(rubric_data, data, target, monkeypatch):
+    monkeypatch.setattr(runs, "Recipe", lambda seed: replace(QUICK, seed=seed))
+    found, other = (figures(runs.check(target, load_rubric(), train_seed=seed)) for seed in (3, 4))
+    alone = runs.run(tiny_net, data, replace(QUICK, seed=3), progress=False)
+    assert found["accuracy"] == (False, f"{alone.accuracy:.2%}")
+    assert found["epochs"] == (True, "2")
+    assert found["parameter_count"] == (True, "598")
+    assert other["accuracy"] != found["accuracy"]
+    assert rubric_data == ["mnist"] * 2
+
+
+def test_check_asks_for_the_rubrics_data(rubric_data, target, monkeypatch):
+    monkeypatch.setattr(runs, "Recipe", lambda seed: replace(QUICK, epochs=1))
+    runs.check(target, load_rubric().model_copy(update={"dataset": "kmnist"}), train_seed=0)
+    assert rubric_data == ["kmnist"]
+
+
+def test_saved_graph_is_measured_with_its_own_weights(rubric_data, data, tmp_path):
+    trained = runs.run(tiny_net, data, replace(QUICK, epochs=15, augment=None), progress=False)
+    untrained = tiny_net()
+    for name, model, share in (
+        ("a", trained.model, trained.accuracy),
+        ("b", untrained, accuracy(untrained, data.test)),
+    ):
+        folder = save(capture(model), tmp_path / name)
+        for target in (str(folder), f"{folder}/graph.json"):
+            found = figures(runs.check(target, load_rubric()))
+            assert found["accuracy"] == (False, f"{share:.2%}")
+            assert found["epochs"] == (None, "not measured")  # weights do not tell how they were learnt
+    assert rubric_data == ["mnist"] * 4
+
+
+def test_saved_graph_of_other_images_is_refused(rubric_data, tmp_path):
+    folder = save(capture(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)), (1, 32, 32)), tmp_path)
+    for seed in (None, 0):
+        with pytest.raises(
+            TargetError, match=r"was saved for images of \(1, 32, 32\), the assignment's are \(1, 28, 28"
+        ):
+            runs.check(str(folder), load_rubric(), train_seed=seed)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_output_that_is_a_map_is_judged_and_not_measured(rubric_data, tmp_path, seed):
+    folder = save(capture(nn.Conv2d(1, 10, 28)), tmp_path)
+    found = figures(runs.check(str(folder), load_rubric(), train_seed=seed))
+    assert found["output_shape"] == (False, "(B, 10, 1, 1)")
+    assert found["accuracy"] == (None, "not measured")
+    assert rubric_data == []
+
+
+def test_network_that_cannot_be_captured_is_not_trained_first(tmp_path, monkeypatch):
+    path = tmp_path / "net.py"
+    path.write_text("from torch import nn\nclass Net(nn.Linear):\n    def __init__(self): super().__init__(28, 10)\n")
+    path.write_text(path.read_text() + "    def forward(self, x): return x.flip(3)\n")
+    monkeypatch.setattr(runs, "fit", lambda *rest: pytest.fail("trained in vain"))
+    with pytest.raises(GraphError, match=r"net\.py, line 4: .*'flip' is outside the lab's list"):
+        runs.check(f"{path}:Net", load_rubric(), train_seed=0)
+
+
+def test_importable_network_starts_afresh_with_every_seed(data, monkeypatch):
+    """Not where the run before has left it."""
+    monkeypatch.setattr("lab.models.ready_made", tiny_net(), raising=False)
+    done = list(runs.runs(lambda: runs.network("lab.models:ready_made"), data, QUICK, [0, 0]))
+    assert done[0].model is not done[1].model
+    assert done[0].history.epochs[0].loss == done[1].history.epochs[0].loss

@@ -1,0 +1,252 @@
+"""The loop: repeatable, honest about errors, blind to the test set."""
+
+import json
+import signal
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lab import train
+from lab.data import Data, Labelled, load
+from lab.models import LabNet
+from lab.train import Recipe, TrainingError, accuracy, fit, predict
+
+
+def small() -> nn.Module:
+    """A network that learns digits in a second."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, stride=2), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Dropout(0.1), nn.Linear(864, 10)
+    )
+
+
+@pytest.fixture(scope="module")
+def few() -> Data:
+    return load("mnist").split(0).limit(1500)
+
+
+QUICK = Recipe(epochs=2, batch_size=64)
+
+
+def figures(history: train.History) -> list[tuple[Any, ...]]:
+    """Everything in a history that must repeat: all but the seconds."""
+    return [tuple(v for k, v in asdict(epoch).items() if k != "seconds") for epoch in history.epochs]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_the_same_seed_gives_the_same_run_bit_for_bit(few: Data, precision: Any, averaging: float) -> None:
+    recipe = replace(QUICK, precision=precision, averaging=averaging)
+    first, second, third = small(), small(), small()
+    histories = [fit(first, few, recipe), fit(second, few, recipe)]
+    torch.rand(7)  # what others draw meanwhile does not matter
+    histories.append(fit(third, few, recipe))
+    assert figures(histories[0]) == figures(histories[1]) == figures(histories[2])
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+    other = fit(small(), few, replace(recipe, seed=1))
+    assert figures(other) != figures(histories[0])
+
+
+def test_it_learns_and_the_history_says_how(few: Data) -> None:
+    model = small()
+    history = fit(model, few, replace(QUICK, epochs=4))
+    assert [epoch.number for epoch in history.epochs] == [1, 2, 3, 4]
+    assert history.epochs[-1].loss < 0.8 * history.epochs[0].loss
+    assert few.validation is not None
+    assert history.epochs[-1].validation_accuracy == accuracy(model, few.validation) > 0.8
+    assert history.epochs[-1].learning_rate == pytest.approx(0, abs=1e-9)
+    assert not model.training
+    assert not history.interrupted
+    assert json.loads(json.dumps(history.to_dict()))["recipe"]["epochs"] == 4
+
+
+def test_without_a_validation_set_there_is_no_validation_accuracy() -> None:
+    history = fit(small(), load("mnist").limit(300), replace(QUICK, epochs=1))
+    assert history.epochs[0].validation_accuracy is None
+
+
+def test_training_never_touches_the_test_set(monkeypatch: pytest.MonkeyPatch, few: Data) -> None:
+    def forbidden(self: Data) -> Labelled:
+        raise AssertionError("the test set was read")
+
+    monkeypatch.setattr(Data, "test", property(forbidden))
+    fit(small(), few, QUICK)
+    with pytest.raises(AssertionError, match="test set was read"):
+        accuracy(small(), few.test)
+
+
+def test_every_image_is_seen_once_an_epoch(few: Data) -> None:
+    seen: list[Tensor] = []
+
+    class Watch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(784, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                seen.append(x.detach().float().flatten(1))
+            return self.fc(x.flatten(1))
+
+    images = torch.arange(100, dtype=torch.uint8).view(100, 1, 1).expand(100, 28, 28)
+    data = replace_train(few, Labelled(images, torch.arange(100) % 10))
+    fit(Watch(), data, replace(QUICK, batch_size=33, epochs=2, augment=None, precision="float32"))
+    assert [len(batch) for batch in seen] == [25] * 8  # 4 batches of nearly the same size, twice
+    for epoch in (seen[:4], seen[4:]):
+        values = (torch.cat(epoch)[:, 0] * train_std() + train_mean()) * 255
+        assert sorted(values.round().int().tolist()) == list(range(100))
+
+
+def replace_train(data: Data, labelled: Labelled) -> Data:
+    return replace(data, train=labelled, validation=None)
+
+
+def train_mean() -> float:
+    from lab.augment import MEAN
+
+    return MEAN
+
+
+def train_std() -> float:
+    from lab.augment import STD
+
+    return STD
+
+
+def test_ctrl_c_returns_the_history_so_far(few: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def step(self: Any, index: Tensor) -> Any:
+        calls.append(len(index))
+        if len(calls) == 35:  # in the second epoch
+            signal.raise_signal(signal.SIGINT)
+        return original(self, index)
+
+    original = train._Run.step
+    monkeypatch.setattr(train._Run, "step", step)
+    model = small()
+    history = fit(model, few, replace(QUICK, epochs=50))
+    assert history.interrupted
+    assert len(history.epochs) == 1
+    assert not model.training
+    assert few.validation is not None
+    assert accuracy(model, few.validation) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (torch.zeros(0, 28, 28, dtype=torch.uint8), torch.zeros(0, dtype=torch.long), "the training set is empty"),
+        (torch.zeros(4, 28, 28), torch.zeros(4, dtype=torch.long), "images must be uint8"),
+        (torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.zeros(4, dtype=torch.long), "images must be uint8"),
+        (torch.zeros(4, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=torch.long), "one int64 label an image"),
+        (torch.zeros(4, 28, 28, dtype=torch.uint8), torch.zeros(4), "one int64 label an image"),
+        (torch.zeros(4, 28, 28, dtype=torch.uint8), torch.tensor([0, 1, 2, 10]), "labels run from 0 to 10"),
+        (torch.zeros(4, 28, 28, dtype=torch.uint8), torch.tensor([0, -1, 2, 3]), "labels run from -1 to 3"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(few: Data, images: Tensor, labels: Tensor, words: str) -> None:
+    model = small()
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(TrainingError, match=words):
+        fit(model, replace_train(few, Labelled(images, labels)), QUICK)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_recipes_and_networks_that_cannot_train_are_refused(few: Data) -> None:
+    for bad in ({"epochs": 0}, {"batch_size": 1}, {"learning_rate": 0.0}):
+        with pytest.raises(TrainingError, match="a recipe needs"):
+            fit(small(), few, replace(QUICK, **bad))  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match="no parameters"):
+        fit(nn.Flatten(), few, QUICK)
+    with pytest.raises(TrainingError, match="empty"):
+        predict(small(), torch.zeros(0, 28, 28, dtype=torch.uint8))
+
+
+def test_a_loss_that_is_no_number_says_when_and_what_to_do(few: Data) -> None:
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch [12] of 2\. Lower the learning rate"):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), few, replace(QUICK, optimizer="sgd", learning_rate=1e30))
+
+
+def test_accuracy_counts_images_not_batches() -> None:
+    class Says(nn.Module):
+        """Answers the top left pixel's value."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            value = ((x[:, 0, 0, 0] * train_std() + train_mean()) * 255).round().long()
+            return torch.nn.functional.one_hot(value, 10).float()
+
+    images = torch.zeros(7, 28, 28, dtype=torch.uint8)
+    images[:, 0, 0] = torch.tensor([0, 1, 2, 3, 4, 5, 6])
+    labels = torch.tensor([0, 1, 2, 3, 4, 0, 0])
+    assert accuracy(Says(), Labelled(images, labels), batch_size=5) == pytest.approx(5 / 7)  # batches: 1.0 and 0.0
+
+
+def test_predict_puts_the_mode_back_and_uses_the_running_statistics(few: Data) -> None:
+    model = small().train()
+    one, many = predict(model, few.train.images[:1]), predict(model, few.train.images[:64])
+    torch.testing.assert_close(one[0], many[0], atol=1e-5, rtol=1e-4)
+    assert model.training
+
+
+def test_the_triangle_climbs_to_its_peak_and_falls_to_zero() -> None:
+    shares = [train._rate(Recipe(warmup=0.25), done) for done in (0, 0.125, 0.25, 0.625, 1)]
+    assert shares == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert train._rate(Recipe(schedule="constant"), 0.9) == 1
+    assert train._rate(Recipe(schedule="cosine", warmup=0), 0.5) == pytest.approx(0.5)
+    assert train._rate(Recipe(warmup=0), 0.0) == 1
+
+
+def test_weight_decay_leaves_biases_and_batch_norm_alone() -> None:
+    weights, others = train._optimizer(LabNet(), Recipe()).param_groups
+    assert sum(p.numel() for p in weights["params"]) == 18650 - 208 - 10
+    assert (weights["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
+
+
+def test_the_recipes_dropout_reaches_the_network(few: Data) -> None:
+    model = small()
+    fit(model, few, replace(QUICK, epochs=1, dropout=0.4))
+    assert model[4].p == 0.4
+
+
+def test_averaged_weights_are_what_the_run_gives(few: Data) -> None:
+    plain, averaged = small(), small()
+    fit(plain, few, replace(QUICK, averaging=0.0))
+    fit(averaged, few, replace(QUICK, averaging=0.99))
+    assert not torch.equal(plain[0].weight, averaged[0].weight)
+    assert not torch.equal(plain[1].running_mean, averaged[1].running_mean)
+
+
+def test_bfloat16_is_chosen_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert train._precision(Recipe(), cpu) == "float32"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert train._precision(Recipe(), cpu) == "bfloat16"
+    assert train._precision(Recipe(precision="float32"), cpu) == "float32"
+
+
+def test_the_bar_is_shown_and_hidden(few: Data, capfd: pytest.CaptureFixture[str]) -> None:
+    fit(small(), few, replace(QUICK, epochs=1), progress=True)
+    assert "24/24" in capfd.readouterr().err
+    fit(small(), few, replace(QUICK, epochs=1))  # LAB_PROGRESS=0 in the tests
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_labnet_reaches_the_assignment_with_every_one_of_five_seeds() -> None:
+    from lab.runs import runs
+
+    done = list(runs(LabNet, load("mnist"), Recipe(), range(5)))
+    accuracies = [run.accuracy for run in done]
+    assert min(accuracies) >= 0.994, accuracies
+    assert sum(accuracies) / 5 >= 0.995, accuracies
