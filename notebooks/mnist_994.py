@@ -30,8 +30,11 @@ quick = bool(os.environ.get("LAB_QUICK"))  # a short run, to see that everything
 # %%
 try:
     import lab
-except ModuleNotFoundError:  # a hosted notebook (Colab): fetch the lab; what is installed already stays as it is
-    get_ipython().run_line_magic("pip", "install -q git+https://github.com/the-994-lab/the-994-lab")
+except ModuleNotFoundError:  # a hosted notebook (Colab): fetch the lab, and replace nothing
+    from IPython import get_ipython
+
+    source = "torchsummary git+https://github.com/the-994-lab/the-994-lab"
+    get_ipython().run_line_magic("pip", f"install -q --no-deps {source}")
     import lab
 
 import matplotlib.pyplot as plt
@@ -86,6 +89,7 @@ plt.show()
 #
 # **Exercise 1.** How large is the output map, for any kernel, stride and padding?
 
+
 # %% nbgrader={"grade": false, "grade_id": "out-size", "locked": false, "schema_version": 3, "solution": true}
 # EXERCISE 1, one line
 def out_size(n, kernel, stride=1, pad=0):
@@ -106,6 +110,7 @@ checks.out_size(out_size)
 # image is its **receptive field**; a network can only name a digit once some layer sees most of it.
 #
 # **Exercise 2.** One more layer: from the size of the field and the jump before it, to both after it.
+
 
 # %% nbgrader={"grade": false, "grade_id": "grow", "locked": false, "schema_version": 3, "solution": true}
 # EXERCISE 2, one line
@@ -141,12 +146,14 @@ from lab.graph import capture
 graph = capture(net)
 for name in ("4", "8", "14"):
     rows, columns = receptive.footprint(graph, name)
-    print(f"layer {name}: by gradient {rows.size}x{columns.size}, by arithmetic", receptive.receptive_field(graph, name).size)
+    height, width = receptive.receptive_field(graph, name).clipped
+    print(f"layer {name}: by gradient {rows.size}x{columns.size}, by arithmetic {height}x{width}")
 
 # %% [markdown]
 # ## 4. What a layer costs
 #
 # **Exercise 3.** Predict first: how many numbers does a convolution learn?
+
 
 # %% nbgrader={"grade": false, "grade_id": "conv-parameters", "locked": false, "schema_version": 3, "solution": true}
 # EXERCISE 3, one line
@@ -195,6 +202,7 @@ plt.show()
 # **Exercise 4.** Write `forward` without the flaw. Everything else stays: `self.features(x)` gives the 72 numbers
 # that the fully connected layer `self.fc` reads.
 
+
 # %% nbgrader={"grade": false, "grade_id": "without-flaw", "locked": false, "schema_version": 3, "solution": true}
 # EXERCISE 4, one line
 class Unsilenced(models.SeedNet):
@@ -234,7 +242,8 @@ def trial(build, recipe, images=10_000):
 
 # %%
 short = Recipe(epochs=1 if quick else 2, augment=None, averaging=0)
-plots.comparison({"ReLU on the logits": trial(models.SeedNet, short), "without it": trial(Unsilenced, short)})
+flaw = {"ReLU on the logits": trial(models.SeedNet, short), "without it": trial(Unsilenced, short)}
+plots.comparison(flaw)
 plt.show()
 
 # %% [markdown]
@@ -248,6 +257,7 @@ plt.show()
 #
 # **Exercise 5.** The building block of nearly every network since 2015: a 3x3 convolution that keeps the size, batch
 # norm, ReLU. Leave out the convolution's bias: batch norm would take it away again.
+
 
 # %% nbgrader={"grade": false, "grade_id": "conv-block", "locked": false, "schema_version": 3, "solution": true}
 # EXERCISE 5, one to three lines
@@ -265,12 +275,17 @@ checks.conv_block(conv_block)
 # %%
 def without_batch_norm():
     """LabNet with every batch norm taken out, and the convolutions' biases put back."""
-    layers = [layer for layer in models.LabNet() if not isinstance(layer, nn.BatchNorm2d)]
-    convs = {i: nn.Conv2d(c.in_channels, c.out_channels, 3, padding=1) for i, c in enumerate(layers) if isinstance(c, nn.Conv2d)}
-    return nn.Sequential(*(convs.get(i, layer) for i, layer in enumerate(layers)))
+    layers = []
+    for layer in models.LabNet():
+        if isinstance(layer, nn.Conv2d):
+            layers.append(nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1))
+        elif not isinstance(layer, nn.BatchNorm2d):
+            layers.append(layer)
+    return nn.Sequential(*layers)
 
 
-plots.comparison({"with batch norm": trial(models.LabNet, short), "without": trial(without_batch_norm, short)})
+norms = {"with batch norm": trial(models.LabNet, short), "without": trial(without_batch_norm, short)}
+plots.comparison(norms)
 plt.show()
 
 # %% [markdown]
@@ -297,7 +312,8 @@ plt.show()
 
 # %% tags=["nbval-check-output"]
 for side in (28, 14, 7, 3):
-    print(f"24 x {side} x {side} -> 10: {sum(p.numel() for p in nn.Linear(24 * side * side, 10).parameters()):>7,} parameters")
+    head = nn.Linear(24 * side * side, 10)
+    print(f"24 x {side} x {side} -> 10: {head.weight.numel() + head.bias.numel():>7,} parameters")
 
 # %% [markdown]
 # *What to see:* before the last pooling the head alone would take more than half of the budget; after it, a tenth.
@@ -311,8 +327,9 @@ for side in (28, 14, 7, 3):
 # %%
 from lab.augment import Affine, random_affine
 
-digit = train.to_input(data.train.images[5:6]).repeat(20, 1, 1, 1)  # (20, 1, 28, 28): the same digit twenty times
-plots.digits(random_affine(digit, Affine(), torch.Generator().manual_seed(0))[:, 0])
+digit = train.to_input(data.train.images[5:6]).repeat(20, 1, 1, 1)  # (20, 1, 28, 28), all the same
+moved = random_affine(digit, Affine(), torch.Generator().manual_seed(0))
+plots.digits(moved[:, 0])
 plt.show()
 
 # %%
@@ -335,6 +352,7 @@ plt.show()
 # to zero in a straight line.
 #
 # **Exercise 6.** The learning rate as a share of its peak, when the part `done` (0 to 1) of the run is over.
+
 
 # %% nbgrader={"grade": false, "grade_id": "triangle", "locked": false, "schema_version": 3, "solution": true}
 # EXERCISE 6, one to three lines
@@ -367,6 +385,7 @@ plt.show()
 # executed; ten logits. A plan that works: three stages, each ended by a pooling that halves the map, and a small
 # head. Pool right after a convolution, and batch norm and ReLU have a quarter of the pixels to work on.
 
+
 # %% nbgrader={"grade": false, "grade_id": "my-net", "locked": false, "schema_version": 3, "solution": true}
 # EXERCISE 7
 class MyNet(nn.Sequential):
@@ -391,9 +410,10 @@ class MyNet(nn.Sequential):
 checks.design(MyNet)
 
 # %% tags=["nbval-check-output"]
+print("layer      output         parameters, multiply-adds")
 for layer in layer_table(capture(MyNet())):
     if layer.parameters:
-        print(f"{layer.kind:10} {layer.shape!s:14} {layer.parameters:>6,} parameters {layer.multiply_adds:>8,} multiply-adds")
+        print(f"{layer.kind:10} {layer.shape!s:14} {layer.parameters:>6,} {layer.multiply_adds:>9,}")
 
 # %% [markdown]
 # ## 12. The run
@@ -413,15 +433,14 @@ from functools import cache
 def my_run():
     torch.manual_seed(seed)
     net = MyNet()
-    untrained = capture(net).build()  # a copy of the first weights
-    return net, fit(net, data, recipe), untrained
+    return net, fit(net, data, recipe)
 
 
-my_net, history, untrained = my_run()
-print(f"{len(history.epochs)} epochs in {history.seconds:.0f} s on {history.device} with {history.threads} threads")
+my_net, history = my_run()
+print(f"{len(history.epochs)} epochs in {history.seconds:.0f} s, {history.threads} threads, {history.device}")
 
 # %%
-my_net, history, untrained = my_run()
+_, history = my_run()
 plots.curves(history, target=0.994)
 plt.show()
 
@@ -435,7 +454,9 @@ plt.show()
 # gradient, averaged over real digits, says which ones do (Luo et al. 2016).
 
 # %%
-my_net, history, untrained = my_run()
+my_net, _ = my_run()
+torch.manual_seed(seed)
+untrained = MyNet()  # the same first weights
 some = train.to_input(data.validation.images[:200])  # (200, 1, 28, 28)
 last = [op.name for op in capture(my_net).operations if op.label().startswith("conv")][-1]
 before, after = (receptive.effective_field(net, some, last) for net in (untrained, my_net))
@@ -451,25 +472,27 @@ plt.show()
 #
 # Everything is decided. Now, and only now, the test images.
 
+
 # %%
 @cache  # the test set is read once
 def my_test():
-    my_net, history, untrained = my_run()
-    return data.test, train.predict(my_net, data.test.images), train.accuracy(my_net, data.test)
+    my_net, _ = my_run()
+    logits = train.predict(my_net, data.test.images)  # (10000, 10)
+    return data.test, logits
 
 
-test, logits, test_accuracy = my_test()
-answers = logits.argmax(1)  # (10000,)
-print(f"{test_accuracy:.2%} of {len(test):,} test images right, {int((answers != test.labels).sum())} wrong")
+test, logits = my_test()
+right = int((logits.argmax(1) == test.labels).sum())
+print(f"{right:,} of {len(test):,} test images named right: {right / len(test):.2%}")
 
 # %%
-test, logits, test_accuracy = my_test()
+test, logits = my_test()
 matrix = torch.bincount(test.labels * 10 + logits.argmax(1), minlength=100).view(10, 10)
 plots.confusion(matrix, data.classes)
 plt.show()
 
 # %%
-test, logits, test_accuracy = my_test()
+test, logits = my_test()
 sure, answers = logits.softmax(1).max(1)
 wrong = (answers != test.labels).nonzero().flatten()
 worst = wrong[sure[wrong].argsort(descending=True)][:20]
@@ -487,10 +510,10 @@ plt.show()
 # %%
 from lab.rules import judge, load_rubric
 
-my_net, history, untrained = my_run()
-test, logits, test_accuracy = my_test()
-final = capture(my_net)
-verdicts = judge(load_rubric("mnist_994"), final, epochs=len(history.epochs), accuracy=test_accuracy)
+my_net, history = my_run()
+test, logits = my_test()
+accuracy = int((logits.argmax(1) == test.labels).sum()) / len(test)
+verdicts = judge(load_rubric("mnist_994"), capture(my_net), len(history.epochs), accuracy)
 for verdict in verdicts:
     print(verdict.line())
 print(f"{sum(v.points for v in verdicts):g} of {sum(v.max_points for v in verdicts):g} points")
@@ -498,14 +521,20 @@ print(f"{sum(v.points for v in verdicts):g} of {sum(v.max_points for v in verdic
 # %% [markdown]
 # ## Where to go from here
 #
-# - `lab check mnist_8k` and `mnist_5k` are the same assignment with 8,000 and with 5,000 parameters:
-#   `checks.design(MyNet, "mnist_8k")`.
+# - The same assignment with fewer than 8,000 and fewer than 5,000 parameters: `checks.design(MyNet, "mnist_8k")`, and
+#   `lab check net.py --rubric mnist_5k --train` for a network in a file.
 # - Change one thing in the recipe, and run it over five seeds: `lab train --seeds 5`.
 # - `lab inspect torchvision.models:vgg16 --input 3x224x224` shows what a famous network sees.
 
 # %%
 from lab.notebook import hand_over
 
-my_net, history, untrained = my_run()
-test, logits, test_accuracy = my_test()
-hand_over({"accuracy": test_accuracy, "parameters": capture(my_net).parameters, "epochs": len(history.epochs), "seed": seed})
+my_net, history = my_run()
+test, logits = my_test()
+hand_over(
+    {
+        "accuracy": int((logits.argmax(1) == test.labels).sum()) / len(test),
+        "parameters": capture(my_net).parameters,
+        "epochs": len(history.epochs),
+    }
+)
