@@ -88,13 +88,19 @@ class Graph:
         return sum(stored.numbers for name, stored in self.tensors.items() if name not in statistics)
 
     def statistics(self) -> tuple[str, ...]:
-        """Names of the tensors that serve as batch norm's running mean or variance and as nothing else."""
-        as_statistics, otherwise = set(), set()
+        """Names of the tensors that serve as running mean or variance of a batch norm and as nothing else.
+
+        Only of a batch norm that gathers them in training: one that is frozen could hold any numbers there.
+        """
+        as_statistics: set[str | None] = set()
+        otherwise: set[str | None] = set()
         for op in self.operations:
-            running = {op.running_mean, op.running_var} if isinstance(op, BatchNorm) else set()
-            as_statistics |= running - {None}
-            otherwise |= set(op.stored()) - running
-        return tuple(sorted(n for n in as_statistics - otherwise if n and not self.tensors[n].learnable))
+            gathers = isinstance(op, BatchNorm) and op.training == "follow"
+            for role in op.tensor_fields:
+                is_statistic = gathers and role in ("running_mean", "running_var")
+                (as_statistics if is_statistic else otherwise).add(getattr(op, role))
+        names = (name for name in as_statistics - otherwise if name is not None)
+        return tuple(sorted(name for name in names if not self.tensors[name].learnable))
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """Shape, without the batch, of the input or of an operation's output."""
@@ -157,7 +163,10 @@ class GraphNet(nn.Module):
 def save(graph: Graph, folder: Path | str) -> Path:
     """Write `graph.json` and `weights.safetensors` into `folder`, which is made if need be; returns the folder."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GraphError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from error
     document = Document(
         input_shape=graph.input_shape,
         operations=graph.operations,  # type: ignore[arg-type]  # the base class stands for the union
@@ -293,7 +302,7 @@ def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph
     if isinstance(model, GraphNet):
         return model.snapshot()
     c, h, w = input_shape
-    was_training = [(module, module.training) for module in model.modules()]
+    was_training = [(module, module.training) for module in nn.Module.modules(model)]
     try:
         training, evaluation = (trace.trace(model.train(mode), (c, h, w)) for mode in (True, False))
     finally:
@@ -346,7 +355,7 @@ def _idle(model: nn.Module, traced: trace.Trace) -> tuple[str, ...]:
     executed = {op.name.split("#")[0] + "." for op in [*traced.operations, *traced.discarded]}
     declared = [
         f"{type(module).__name__} {path!r}: declared, and the output does not depend on it"
-        for path, module in model.named_modules()
+        for path, module in nn.Module.named_modules(model)
         if path and not list(module.children()) and not isinstance(module, nn.Identity)
         if not any(name.startswith(path + ".") for name in executed)
     ]

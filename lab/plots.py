@@ -121,8 +121,6 @@ def curves(history: History, target: float) -> Axes:
     numbers = [epoch.number for epoch in history.epochs]
     left.plot(numbers, [epoch.loss for epoch in history.epochs], "o-", color=BLUE)
     left.set_ylabel("training loss")
-    for set_formatter in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
-        set_formatter(lambda loss, _: f"{loss:g}" if f"{loss:e}"[0] in "125" else "")  # 0.1, 0.2, 0.5, 1, …
     training = [100 * epoch.train_accuracy for epoch in history.epochs]
     right.plot(
         numbers, training, "o-", color=BLUE, label="training, augmented" if history.recipe.augment else "training"

@@ -145,7 +145,7 @@ def _beside(file: Path) -> Iterator[None]:
     finally:
         sys.path[:] = path
         new = {name: module for name, module in sys.modules.items() if name not in known}
-        local = {name for name, module in new.items() if "." not in name and _lies_in(folder, module)}
+        local = {name for name, module in new.items() if _lies_in(folder, module)}
         for name in new:
             if name.split(".")[0] in local:
                 del sys.modules[name]
@@ -266,14 +266,13 @@ def _network_classes(statements: list[_Statement]) -> list[str]:
 def _needed(statements: list[_Statement], name: str) -> list[_Statement]:
     """The statements, in order, that `name` is made from."""
     needed: set[int] = set()
-    waiting, known = [name], set()
+    waiting = [name]
     while waiting:
         wanted = waiting.pop()
-        known.add(wanted)
         for index, statement in enumerate(statements):
             if index not in needed and wanted in statement.binds:
                 needed.add(index)
-                waiting += _reads(statement.code) - known
+                waiting += _reads(statement.code)
     return [s for index, s in enumerate(statements) if index in needed or _is_star(s.node)]
 
 

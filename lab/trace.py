@@ -4,11 +4,14 @@ Only `lab/graph.py` uses this. A node that the lab's list does not hold becomes 
 as soon as something that reaches the output needs its value.
 """
 
+import logging
 import os
 import re
+import sysconfig
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -59,10 +62,10 @@ class Trace:
 def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
     """Export `model` in the mode it is in and translate what it executes. Raises GraphError."""
     example = torch.zeros(3, *input_shape)  # three: a batch of one or two could be taken for a special case
-    device = next((t.device for t in model.parameters()), example.device)
+    device = next((t.device for t in nn.Module.parameters(model)), example.device)  # whatever the class overrides
     batch = torch.export.Dim("batch")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet("torch._subclasses.fake_tensor"):
             warnings.simplefilter("ignore")  # about the export's own ways; what matters is an error
             program = torch.export.export(model, (example.to(device),), dynamic_shapes=({0: batch},), strict=False)
     except NotImplementedError as error:
@@ -72,6 +75,17 @@ def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
     except Exception as error:  # whatever the student's forward raises has to become a message
         raise GraphError(_explain(error, input_shape)) from error
     return _Translation(program).run()
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without a logger's tracebacks: what it says is in the error, too."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 # The operations that pass their input on unchanged.
@@ -596,7 +610,12 @@ ALLOWED = (
 # -- messages ----------------------------------------------------------------------------------------------------------
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*(?:\n\s+(.*))?')
-_LIBRARIES = (str(Path(torch.__file__).parent) + os.sep, str(Path(__file__).parent / "graph.py"), __file__)
+_LIBRARIES = (
+    str(Path(torch.__file__).parent) + os.sep,
+    sysconfig.get_paths()["stdlib"] + os.sep,  # site-packages too, outside a virtual environment
+    str(Path(__file__).parent / "graph.py"),
+    __file__,
+)
 
 
 def _where(node: Node) -> str:

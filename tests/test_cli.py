@@ -388,7 +388,6 @@ def test_run_called_wrongly():
 # -- as a program ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="torch logs a traceback of its own during the export: lab/trace.py")
 def test_failure_is_a_message_and_no_traceback():
     Path("net.py").write_text(NET.replace("nn.Linear(16", "nn.Linear(160"))
     command = [sys.executable, "-m", "lab", "check", "net.py"]

@@ -218,7 +218,29 @@ def test_a_statistic_that_serves_as_a_weight_too_is_counted() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.bn(self.conv(x)).flatten(1) + self.bn.running_mean
 
-    assert capture(Smuggler().eval()).parameters == 7840 + 10
+    assert capture(Smuggler()).parameters == 7840 + 10
+
+    class Frozen(Smuggler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn.eval()
+            self.bn.train = lambda mode=True: self.bn  # type: ignore[method-assign]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bn(self.conv(x)).flatten(1)
+
+    assert capture(Frozen()).parameters == 7840 + 20  # it gathers nothing: these are numbers like any others
+
+
+def test_a_class_that_overrides_its_parameters_and_modules_is_seen_through() -> None:
+    class Liar(nn.Sequential):
+        def parameters(self, recurse: bool = True):
+            return iter([1])
+
+        def modules(self):
+            return iter([])
+
+    assert capture(Liar(nn.Flatten(), nn.Linear(784, 10))).parameters == 7850
 
 
 def test_what_has_no_effect_is_left_out_and_named() -> None:
@@ -468,6 +490,12 @@ def test_a_graph_saved_over_an_old_one_replaces_it_whole(saved: Path) -> None:
     save(capture(SeedNet()), saved)
     assert load(saved).parameters == 18242
     assert sorted(path.name for path in saved.iterdir()) == ["graph.json", "weights.safetensors"]
+
+
+def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GraphError, match="cannot make the folder"):
+        save(capture(LabNet()), tmp_path / "file" / "graph")
 
 
 def test_a_name_that_is_not_there_lists_those_that_are() -> None:

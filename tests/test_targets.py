@@ -104,6 +104,8 @@ for epoch in range(10**12):
     for x, y in loader:
         raise SystemExit("trained")
 x = 1 / 0
+class Report:
+    nn = 1 / 0  # not the `nn` that the network reads
 sys.exit("unknown name")
 """
     forward = "\n    def forward(self, x):\n        y = x.flatten(1)\n        return self[1](y)\n"
@@ -141,7 +143,9 @@ def test_method_added_after_the_class(write):
 
 
 def test_postponed_annotations(write):
-    text = "from __future__ import annotations\n" + NET + "    def copy(self, other: Unknown) -> Net: ...\n"
+    text = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    text += "@dataclass\nclass Config:\n    classes: int = 10\n" + NET.replace("10)", "Config().classes)")
+    text += "    def copy(self, other: Unknown) -> Net: ...\n"
     assert resolve(write("net.py", text)).parameters == NET_PARAMETERS
 
 
@@ -279,13 +283,13 @@ def test_network_on_larger_images_names_the_students_line(write):
 
 def beside(folder: Path, width: int) -> str:
     """Writes a file that imports a block from a module, and one from a package, beside it; gives its path."""
-    block = HEAD + f"class Block(nn.Linear):\n    def __init__(self):\n        super().__init__(784, {width})\n"
+    block = HEAD + "class Block(nn.Linear):\n    def __init__(self):\n        super().__init__(784, 10)\n"
     (folder / "parts").mkdir(parents=True)
     (folder / "parts" / "__init__.py").touch()
-    (folder / "parts" / "activation.py").write_text("from torch.nn import ReLU as Activation\n")
+    (folder / "parts" / "last.py").write_text(f"from torch import nn\ndef last():\n    return nn.Linear(10, {width})\n")
     (folder / "blocks.py").write_text(block)
-    imports = "from blocks import Block\nfrom parts.activation import Activation\n"
-    net = NET.replace("nn.Linear(784, 10)", "Block(), Activation()")
+    imports = "from blocks import Block\nfrom parts.last import last\n"
+    net = NET.replace("nn.Linear(784, 10)", "Block(), last()")
     (folder / "net.py").write_text(imports + net)
     return f"{folder}/net.py"
 

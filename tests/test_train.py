@@ -167,6 +167,13 @@ def test_recipes_and_networks_that_cannot_train_are_refused(few: Data) -> None:
         predict(small(), torch.zeros(0, 28, 28, dtype=torch.uint8))
 
 
+def test_an_output_that_is_not_one_row_of_logits_an_image_is_refused(few: Data) -> None:
+    for model in (nn.Sequential(nn.Conv2d(1, 10, 28)), nn.Sequential(nn.Flatten(0), nn.Linear(784 * 2, 10))):
+        with pytest.raises(TrainingError, match="wants one row of logits each"):
+            predict(model, few.train.images[:2])
+    assert predict(nn.Flatten(), few.train.images[:3]).shape == (3, 784)  # no parameters: on the CPU
+
+
 def test_a_loss_that_is_no_number_says_when_and_what_to_do(few: Data) -> None:
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in epoch [12] of 2\. Lower the learning rate"):
         fit(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), few, replace(QUICK, optimizer="sgd", learning_rate=1e30))
