@@ -36,8 +36,10 @@ class _Commands(click.Group):
             sys.exit(2)
 
 
-def _shape(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int, int]:
+def _shape(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int, int] | None:
     """'3x224x224' as numbers."""
+    if value is None:
+        return None
     try:
         c, h, w = (int(part) for part in value.lower().split("x"))
     except ValueError:
@@ -52,14 +54,7 @@ def _prints_aside() -> contextlib.redirect_stdout[Any]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-_input_shape = click.option(
-    "--input",
-    "input_shape",
-    metavar="CxHxW",
-    callback=_shape,
-    default="1x28x28",
-    help="Shape of one image; 1x28x28 if not given.",
-)
+_input_shape = click.option("--input", "input_shape", metavar="CxHxW", callback=_shape, help="Shape of one image.")
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _seed = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the first weights and of training."
@@ -80,13 +75,16 @@ def main() -> None:
 @click.argument("target")
 @_input_shape
 @_as_json
-def inspect(target: str, input_shape: tuple[int, int, int], as_json: bool) -> None:
-    """Print TARGET's layer table: shape, parameters, multiply-adds and receptive field of every executed layer."""
+def inspect(target: str, input_shape: tuple[int, int, int] | None, as_json: bool) -> None:
+    """Print TARGET's layer table: shape, parameters, multiply-adds and receptive field of every executed layer.
+
+    Images are 1x28x28 if --input does not say otherwise.
+    """
     from lab.layers import layer_table
     from lab.targets import resolve
 
     with _prints_aside():
-        graph = resolve(target, input_shape)
+        graph = resolve(target, input_shape or (1, 28, 28))
     layers = layer_table(graph)
     if as_json:
         click.echo(json.dumps(_inspection(target, graph, layers), indent=1))
@@ -142,20 +140,27 @@ def _sides(sizes: Any) -> str:
 
 @main.command()
 @click.argument("target")
+@_input_shape
 @click.option("--rubric", default="mnist_994", help="mnist_994, mnist_8k, mnist_5k, or a TOML file.")
 @click.option("--train", is_flag=True, help="Train it first with the lab's recipe, and judge epochs and accuracy too.")
 @_seed
 @_as_json
-def check(target: str, rubric: str, train: bool, seed: int, as_json: bool) -> None:
+def check(
+    target: str, input_shape: tuple[int, int, int] | None, rubric: str, train: bool, seed: int, as_json: bool
+) -> None:
     """Check TARGET against the assignment's rules, one verdict each. Status 1 if a rule fails.
 
     The accuracy of a saved graph is measured with the weights that it brings. Other targets have no trained weights:
-    --train makes some.
+    --train makes some. With --input, for images of another shape than the rubric's, accuracy is not measured.
     """
     from lab import runs
     from lab.rules import load_rubric
 
     assignment = load_rubric(rubric)
+    if input_shape is not None:
+        if train:
+            raise click.UsageError("--train trains on the rubric's own images: leave --input out.")
+        assignment = assignment.model_copy(update={"input_shape": input_shape})
     with _prints_aside():
         verdicts = runs.check(target, assignment, train_seed=seed if train else None)
     failed = any(verdict.passed is False for verdict in verdicts)

@@ -243,6 +243,8 @@ def assemble(document: Document, weights: dict[str, Tensor]) -> Graph:
     for op in document.operations:
         if unknown := set(op.inputs) - known:
             raise GraphError(f"operation {op.name!r} reads {sorted(unknown)}, which nothing before it computes")
+        if op.arity() not in (None, len(op.inputs)):
+            raise GraphError(f"operation {op.name!r} names {len(op.inputs)} inputs and computes with {op.arity()}")
         if op.name in known:
             raise GraphError(f"two operations are called {op.name!r}")
         known.add(op.name)

@@ -39,9 +39,13 @@ class Operation(BaseModel):
     shape: Shape
     line: Annotated[str, Field(max_length=300)] = ""
 
+    def arity(self) -> int | None:
+        """How many inputs it computes with; None for any number."""
+        return 1
+
     def stored(self) -> tuple[str, ...]:
         """Names of the parameters and buffers that the operation reads."""
-        names = (getattr(self, name) for name in self.tensor_fields)
+        names = (getattr(self, role) for role in self.tensor_fields)
         return tuple(name for name in names if name is not None)
 
     def label(self) -> str:
@@ -73,8 +77,9 @@ class Conv2d(Operation):
         x, (top, bottom, left, right) = inputs[0], self.padding
         if (top, left) != (bottom, right):
             x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
-        weight, bias = tensors[self.weight], tensors[self.bias] if self.bias else None
-        return F.conv2d(x, weight, bias, self.stride, (top, left), self.dilation, self.groups)
+        return F.conv2d(
+            x, tensors[self.weight], _read(tensors, self.bias), self.stride, (top, left), self.dilation, self.groups
+        )
 
 
 class Linear(Operation):
@@ -86,7 +91,7 @@ class Linear(Operation):
     bias: Name | None
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
-        return F.linear(inputs[0], tensors[self.weight], tensors[self.bias] if self.bias else None)
+        return F.linear(inputs[0], tensors[self.weight], _read(tensors, self.bias))
 
 
 class BatchNorm(Operation):
@@ -103,7 +108,7 @@ class BatchNorm(Operation):
     training: Mode
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
-        weight, bias, mean, var = (tensors[n] if (n := getattr(self, f)) else None for f in self.tensor_fields)
+        weight, bias, mean, var = (_read(tensors, getattr(self, role)) for role in self.tensor_fields)
         act = _acts(self.training, training)
         return F.batch_norm(inputs[0], mean, var, weight, bias, act, self.momentum, self.eps)
 
@@ -119,7 +124,7 @@ class GroupNorm(Operation):
     eps: Number
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
-        weight, bias = (tensors[n] if (n := getattr(self, f)) else None for f in self.tensor_fields)
+        weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
         return F.group_norm(inputs[0], self.groups, weight, bias, self.eps)
 
 
@@ -134,7 +139,7 @@ class LayerNorm(Operation):
     eps: Number
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
-        weight, bias = (tensors[n] if (n := getattr(self, f)) else None for f in self.tensor_fields)
+        weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
         return F.layer_norm(inputs[0], list(self.normalized), weight, bias, self.eps)
 
 
@@ -283,6 +288,9 @@ class Add(Operation):
     tensor: Name | None
     alpha: Number
 
+    def arity(self) -> int | None:
+        return 1 if self.tensor else 2
+
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         other = tensors[self.tensor] if self.tensor else inputs[1]
         return torch.add(inputs[0], other, alpha=self.alpha)
@@ -295,6 +303,9 @@ class Mul(Operation):
     tensor_fields = ("tensor",)
     tensor: Name | None
 
+    def arity(self) -> int | None:
+        return 1 if self.tensor else 2
+
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return inputs[0] * (tensors[self.tensor] if self.tensor else inputs[1])
 
@@ -304,6 +315,9 @@ class Cat(Operation):
 
     kind: Literal["cat"] = "cat"
     axis: Annotated[int, Field(ge=1, le=6)]
+
+    def arity(self) -> int | None:
+        return None
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return torch.cat(inputs, dim=self.axis)
@@ -358,6 +372,10 @@ AnyOperation = Annotated[
     | Dropout | Reshape | Mean | Scale | Add | Mul | Cat | Pad | Interpolate | Softmax,
     Field(discriminator="kind"),
 ]  # fmt: skip
+
+
+def _read(tensors: dict[str, Tensor], name: str | None) -> Tensor | None:
+    return None if name is None else tensors[name]
 
 
 def _acts(mode: Mode, training: bool) -> bool:

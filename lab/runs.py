@@ -64,7 +64,10 @@ def check(target: str, rubric: Rubric, train_seed: int | None = None) -> list[Ve
         raise TargetError(f"{target} was saved for images of {shapes}. Save it anew for those.")
     if len(graph.output_shape) != 1 or (train_seed is None and not is_saved(target)):
         return judge(rubric, graph)
+    data = load(rubric.dataset)
+    if rubric.input_shape != (1, *data.train.images.shape[1:]):  # a rubric bent to other images: nothing to measure
+        return judge(rubric, graph)
     if train_seed is None:
-        return judge(rubric, graph, accuracy=accuracy(graph.build(), load(rubric.dataset).test))
-    done = run(lambda: network(target), load(rubric.dataset), Recipe(seed=train_seed))
+        return judge(rubric, graph, accuracy=accuracy(graph.build(), data.test))
+    done = run(lambda: network(target), data, Recipe(seed=train_seed))
     return judge(rubric, capture(done.model, rubric.input_shape), len(done.history.epochs), done.accuracy)

@@ -395,3 +395,22 @@ def test_failure_is_a_message_and_no_traceback():
     assert (done.returncode, done.stdout) == (2, "")
     message = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`: forward fails on a batch of 1x28x28 "
     assert [line[: len(message)] for line in done.stderr.splitlines() if "shape torch" not in line] == [message]
+
+
+def test_check_on_images_of_another_shape():
+    Path("net.py").write_text(NET.replace("Conv2d(1, 4", "Conv2d(3, 4"))
+    done = call("check", "net.py", "--input", "3x28x28", "--json")
+    verdicts = {verdict["rule"]: verdict["passed"] for verdict in json.loads(done.stdout)["verdicts"]}
+    assert done.exit_code == 0
+    assert (verdicts["parameter_count"], verdicts["dropout"], verdicts["accuracy"]) == (True, True, None)
+    assert call("check", "net.py").exit_code == 2  # not on 1x28x28
+    refused = call("check", "net.py", "--input", "3x28x28", "--train")
+    assert refused.exit_code == 2
+    assert "leave --input out" in refused.stderr
+
+
+def test_a_saved_network_on_images_of_another_shape_has_no_accuracy():
+    save(capture(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10)), (3, 8, 8)), "saved")
+    done = call("check", "saved", "--input", "3x8x8", "--json")
+    verdicts = {verdict["rule"]: verdict["passed"] for verdict in json.loads(done.stdout)["verdicts"]}
+    assert (verdicts["fully_connected"], verdicts["accuracy"]) == (True, None)

@@ -422,6 +422,7 @@ def change(folder: Path, edit: str) -> None:
         ("d['operations'][0]['kernel'] = [5, 5]", "kernel"),
         ("d['operations'][4]['inputs'] = ['nowhere']", "nothing before it computes"),
         ("d['operations'][0]['inputs'] = ['20']", "nothing before it computes"),
+        ("d['operations'][4]['inputs'] = ['3', '0']", "names 2 inputs and computes with 1"),
         ("d['operations'][1]['name'] = '0'", "two operations"),
         ("d['operations'][0]['name'] = 'input'", "two operations"),
         ("d['operations'][1]['shape'] = [16, 13, 13]", "declared"),
