@@ -195,8 +195,12 @@ def _cells(path: Path) -> list[tuple[str, str]]:
         raise TargetError(f"{path} is not a notebook: {error!r}.") from error
     from IPython.core.inputtransformer2 import TransformerManager
 
-    to_python = TransformerManager().transform_cell  # %magic, !command
-    return [(f"{path.name}, code cell {n}", to_python(source)) for n, source in enumerate(sources, 1)]
+    cells = []
+    for n, source in enumerate(sources, 1):
+        file = f"{path.name}, code cell {n}"
+        with _valid_python(file):
+            cells.append((file, TransformerManager().transform_cell(source)))  # %magic, !command
+    return cells
 
 
 def _parse(text: str, file: str) -> list[ast.stmt]:
