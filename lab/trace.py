@@ -153,7 +153,10 @@ class _Translation:
         return tensors, first
 
     def run(self) -> Trace:
-        """Translate every node; a node that can't be translated is an error only if something needs its value."""
+        """Translate every node; a node that can't be translated is an error only if something needs its value.
+
+        Whoever reads a tensor after an in-place operation on it reads that operation: the export says so itself.
+        """
         nodes = list(self.program.graph.nodes)
         (user_input,) = self.program.graph_signature.user_inputs
         self.batch = next(str(node.meta["val"].shape[0]) for node in nodes if node.name == user_input)
@@ -164,8 +167,6 @@ class _Translation:
                     self._translate(node)
                 except GraphError as error:
                     self.failed[node.name] = error
-                    if _in_place(node):
-                        self.failed[_tensor_arg(node).name] = error
         kept = _upstream(self.operations, self._output(nodes[-1]))
         if not kept:
             raise GraphError("the network returns its input unchanged: it executes nothing.")
@@ -205,8 +206,6 @@ class _Translation:
         self.value[node.name] = op.name
         if kind in _VIEWS:
             self._views_join(node, source)
-        if in_place:
-            self.value[source.name] = op.name  # whoever reads the changed tensor later reads this
 
     def _views_join(self, node: Node, source: Node) -> None:
         self.views[node.name] = self.views.setdefault(source.name, {source.name})

@@ -340,6 +340,10 @@ FAULTS = {
     "wrong channels": (lambda self, x: F.conv2d(x, self.conv.weight), ["forward fails", "test_graph.py, line"]),
     "computed weight": (lambda self, x: F.conv2d(x, x[0:1].mean(0, keepdim=True)), ["test_graph.py, line"]),
     "stored changed": (lambda self, x: x * self.table.add_(1), ["changes the stored tensor 'table' in place"]),
+    "stored changed before": (
+        lambda self, x: (self.table.add_(1), x * self.table)[1],
+        ["changes the stored tensor 'table' in place"],
+    ),
     "eval is another": (lambda self, x: x.relu() if self.training else x.tanh(), ["in eval mode"]),
     "only in eval": (lambda self, x: x if self.training else x.relu(), ["in eval mode"]),
     "dropout in eval": (lambda self, x: F.dropout(x, 0.5, not self.training), ["in eval mode and not in training"]),
