@@ -376,8 +376,9 @@ plots.comparison(rates)
 plt.show()
 
 # %% [markdown]
-# *What to see:* the same network, the same number of steps, the same peak. The fall to zero is what turns it into
-# the better one.
+# *What to see:* the same network, the same number of steps, the same peak. With a constant rate it is luck where the
+# run happens to stop, and the dots lie far apart; the fall to zero brings them together. Whether it is also better in
+# the mean, three seeds do not say: the means lie closer than the dots.
 #
 # ## 11. Your network
 #
