@@ -10,9 +10,10 @@ endif
 CONSTRAINTS ?= constraints.txt
 LAB_READY := $(VENV)/.lab-ready
 TESTS_READY := $(VENV)/.tests-ready
+BENCH_READY := $(VENV)/.bench-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all units lint notebooks clean
+.PHONY: help lab test test-all units lint notebooks bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +42,11 @@ lint: $(TESTS_READY) ## ruff, mypy, the workflows, and the notebook's editions a
 notebooks: $(TESTS_READY) ## make both editions of the notebook from notebooks/mnist_994.py
 	$(BIN)/python -m lab.notebook build
 
+QUICK :=
+PARTS :=
+bench: $(BENCH_READY) ## measure everything in benchmarks/RESULTS.md anew; QUICK=1 for a taste, PARTS="race loop" for some
+	$(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick) $(PARTS:%=--part %)
+
 clean: ## remove what was built, the environment too
 	rm -rf $(VENV) build *.egg-info
 
@@ -55,6 +61,10 @@ $(LAB_READY): requirements.txt $(CONSTRAINTS) pyproject.toml | $(VENV)/pyvenv.cf
 
 $(TESTS_READY): tests/requirements.txt $(LAB_READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt -c $(CONSTRAINTS)
+	touch $@
+
+$(BENCH_READY): benchmarks/requirements.txt $(LAB_READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt -c $(CONSTRAINTS)
 	touch $@
 
 build/floor.txt: requirements.txt

@@ -33,9 +33,19 @@ def random_affine(images: Tensor, limits: Affine, generator: torch.Generator) ->
     images: (B, 1, H, W), as `to_input` gives them. The generator lives on the CPU, so that a GPU draws the same maps.
     """
     maps = _random_maps(len(images), images.shape[-2:], limits, generator).to(images.device)
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)  # (B, H, W, 2)
+    grid = _grid(maps, images.shape[-2:])
     background = -MEAN / STD
     return F.grid_sample(images - background, grid, align_corners=False).add_(background)
+
+
+def _grid(maps: Tensor, size: torch.Size) -> Tensor:
+    """Where each output pixel comes from: (B, 2, 3) maps -> (B, H, W, 2) input coordinates, in -1..1.
+
+    The same as `F.affine_grid`, whose product of many tiny matrices takes ten times as long on a CPU.
+    """
+    y, x = (((torch.arange(n, device=maps.device) + 0.5) * 2 / n - 1) for n in size)  # pixel centres, (H,) and (W,)
+    along_x, along_y, offset = maps[:, None, None].unbind(-1)  # (B, 1, 1, 2) each
+    return along_x * x[:, None] + (along_y * y[:, None, None] + offset)
 
 
 def _random_maps(n: int, size: torch.Size, limits: Affine, generator: torch.Generator) -> Tensor:

@@ -173,43 +173,69 @@ def check(
 
 
 @main.command()
-@click.argument("target", default="lab.models:LabNet")
+@click.argument("target", required=False)
+@click.option("--preset", help="sprint, peak or tiny: a record's recipe, and its network if TARGET is left out.")
 @click.option("--data", "dataset", default="mnist", help="mnist, fashion_mnist, kmnist or qmnist.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="How many runs, with seeds 0, 1, 2, …")
 @click.option("--save", "folder", type=_FOLDER, help="Save the last run's network as a graph here.")
 @_as_json
-def train(target: str, dataset: str, epochs: int | None, seeds: int, folder: Path | None, as_json: bool) -> None:
-    """Train TARGET with the lab's recipe, then read the test set once. Prints accuracy per seed, mean and spread."""
+def train(
+    target: str | None,
+    preset: str | None,
+    dataset: str,
+    epochs: int | None,
+    seeds: int,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Train TARGET (the lab's own network if left out), then read the test set once.
+
+    Prints accuracy per seed, mean, spread, the 95 % interval of the mean, and the time of training.
+    """
     from dataclasses import replace
 
-    from lab import runs
+    from lab import runs, stats
     from lab.data import load
     from lab.graph import capture, save
+    from lab.presets import preset_or_default
     from lab.targets import network, resolve
-    from lab.train import Recipe
 
-    recipe = Recipe() if epochs is None else replace(Recipe(), epochs=epochs)
+    chosen = preset_or_default(preset)
+    target = target or chosen.target
+    recipe = chosen.recipe if epochs is None else replace(chosen.recipe, epochs=epochs)
     done, stdout = [], sys.stdout
     with _prints_aside():
-        resolve(target)  # what can't be captured, or written, fails now and not after the training
+        graph = resolve(target)  # what can't be captured, or written, fails now and not after the training
+        data = load(dataset)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        for run in runs.runs(lambda: network(target), load(dataset), recipe, range(seeds)):
+        if not as_json:
+            click.echo(f"{target}, {graph.parameters:,} parameters, {recipe.epochs} epochs", file=stdout)
+        for run in runs.runs(lambda: network(target), data, recipe, range(seeds)):
             done.append(run)
             if not as_json:
                 line = f"seed {run.history.recipe.seed}: {run.accuracy:.2%} in {run.history.seconds:.1f} s"
                 click.echo(line, file=stdout)
         if folder is not None:
             save(capture(done[-1].model), folder)
-    mean, deviation = runs.spread([run.accuracy for run in done])
+    accuracies, seconds = [run.accuracy for run in done], [run.history.seconds for run in done]
+    mean, deviation = stats.spread(accuracies)
     interrupted = done[-1].history.interrupted
     if as_json:
-        report = {"target": target, "data": dataset, "mean": mean, "standard_deviation": deviation}
+        report: dict[str, Any] = {"target": target, "preset": preset, "data": dataset, "parameters": graph.parameters}
+        report |= {"mean": mean, "standard_deviation": deviation}
         click.echo(json.dumps(report | {"runs": [run.to_dict() for run in done]}, indent=1))
     else:
-        seconds, _ = runs.spread([run.history.seconds for run in done])
-        click.echo(f"mean {mean:.2%} ± {deviation:.2%}, {len(done)} of {seeds} seeds, {seconds:.1f} s each")
+        images = stats.share_margin(mean, len(data.test))
+        click.echo(
+            f"mean {mean:.2%} ± {deviation:.2%}, {len(done)} of {seeds} seeds, {stats.spread(seconds)[0]:.1f} s each"
+        )
+        if len(done) > 1:
+            margin = stats.mean_margin(accuracies)
+            click.echo(
+                f"95 % interval: ± {margin:.2%} for the mean over seeds; ± {images:.2%} for the choice of test images"
+            )
     sys.exit(1 if interrupted else 0)
 
 

@@ -508,7 +508,7 @@ def _from_mirrors(dataset: _Dataset, wanted: Sequence[_File]) -> Iterator[tuple[
 def _torchvision_tables(dataset: _Dataset) -> tuple[list[str], dict[str, str]]:
     """Torchvision's mirrors, and its MD5 sums by the name of the .gz."""
     try:
-        import torchvision.datasets  # type: ignore[import-untyped]
+        import torchvision.datasets
     except (ImportError, RuntimeError) as error:  # RuntimeError: its operators do not fit this torch
         raise _Unavailable(f"torchvision cannot be imported: {error}") from error
     table = getattr(torchvision.datasets, dataset.torchvision)

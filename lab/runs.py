@@ -1,6 +1,5 @@
 """Whole runs: build a network, train it, read the test set once; over several seeds."""
 
-import statistics
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,11 +45,6 @@ def runs(build: Callable[[], nn.Module], data: Data, recipe: Recipe, seeds: Iter
         yield done
         if done.history.interrupted:
             return
-
-
-def spread(values: list[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation; the deviation of a single value is 0."""
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def check(target: str, rubric: Rubric, train_seed: int | None = None) -> list[Verdict]:

@@ -16,13 +16,13 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from lab.augment import Affine, random_affine, to_input
 from lab.data import Data, Labelled
 from lab.errors import LabError
+from lab.muon import Muon
 
 
 class TrainingError(LabError):
@@ -37,13 +37,16 @@ class Recipe:
     batch_size: int = 256  # images
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 0.015  # its peak
+    muon: float = 0.0  # peak learning rate of convolution filters under Muon; 0 leaves them to the optimizer
     schedule: Literal["triangle", "cosine", "constant"] = "triangle"
     warmup: float = 0.2  # the part of the run in which the learning rate climbs to its peak
-    momentum: float = 0.9  # of SGD (Nesterov), or AdamW's first beta
+    momentum: float = 0.9  # of SGD (Nesterov) and Muon, or AdamW's first beta
     weight_decay: float = 0.01  # on weights; never on biases and batch norm
     label_smoothing: float = 0.05  # probability given away to the other classes
     dropout: float | None = None  # sets p of every dropout layer; None leaves the network's own
     augment: Affine | None = field(default_factory=Affine)
+    hardest: float = 1.0  # from the second epoch on, learn from this part of the images: those with the highest loss,
+    sampled: float = 0.0  # and from this part, drawn from the others; the rest are skipped (the epoch counts whole)
     averaging: float = 0.995  # decay a step of the moving average of the weights; 0 keeps the last ones
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the processor gains from it
     seed: int = 0  # of the order, the augmentation and dropout; the network's first weights are the caller's
@@ -59,6 +62,7 @@ class Epoch:
     validation_accuracy: float | None  # 0..1, after the epoch; None without a validation set
     learning_rate: float  # at the end
     seconds: float  # of training, validation left out
+    images: int  # learnt from: all of them, but where the recipe skips easy ones
 
 
 @dataclass
@@ -105,11 +109,11 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, progress: bool | None = No
             try:
                 for number in range(1, recipe.epochs + 1):
                     started = time.perf_counter()
-                    loss, train_accuracy = run.epoch(number, bar)
+                    loss, train_accuracy, images = run.epoch(number, bar)
                     seconds = time.perf_counter() - started
                     held_out = accuracy(run.result, data.validation) if data.validation is not None else None
-                    rate = float(run.schedule.get_last_lr()[0])
-                    history.epochs.append(Epoch(number, loss, train_accuracy, held_out, rate, seconds))
+                    rate = recipe.learning_rate * _rate(recipe, run.done)
+                    history.epochs.append(Epoch(number, loss, train_accuracy, held_out, rate, seconds, images))
                     bar.set_postfix_str(_state(history.epochs[-1]))
             except KeyboardInterrupt:
                 history.interrupted = True
@@ -155,10 +159,10 @@ class _Run:
         self.model, self.recipe, self.device = model, recipe, device
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
         self.images, self.labels = train.images.to(device), train.labels.to(device)
-        self.batches = -(-len(train) // recipe.batch_size)  # a step for each, all of nearly the same size
-        self.steps = self.batches * recipe.epochs
-        self.optimizer = _optimizer(model, recipe)
-        self.schedule = LambdaLR(self.optimizer, lambda step: _rate(recipe, step / self.steps))
+        self.batches = [_batches(self.images_of(n), recipe.batch_size) for n in range(1, recipe.epochs + 1)]
+        self.steps, self.step_number = sum(self.batches), 0
+        self.optimizers = _optimizers(model, recipe)
+        self.losses = torch.zeros(len(train), device=device)  # of each image, when it was last learnt from
         self.generator = torch.Generator().manual_seed(recipe.seed)
         update = _moving_average(recipe.averaging)
         self.average = AveragedModel(model, multi_avg_fn=update, use_buffers=True) if recipe.averaging else None
@@ -168,15 +172,39 @@ class _Run:
         """The network that the run is for: the averaged one where weights are averaged."""
         return self.model if self.average is None else self.average.module
 
-    def epoch(self, number: int, bar: "tqdm[Any]") -> tuple[float, float]:
-        """One pass over the images in a new order: the mean loss and the accuracy meanwhile."""
-        self.model.train()
+    @property
+    def done(self) -> float:
+        """The part of the run that is over, 0..1."""
+        return self.step_number / self.steps
+
+    def images_of(self, epoch: int) -> int:
+        """How many images an epoch learns from."""
+        part = 1.0 if epoch == 1 else min(1.0, self.recipe.hardest + self.recipe.sampled)
+        return max(2, round(part * len(self.labels)))
+
+    def order(self, epoch: int) -> Tensor:
+        """The images that an epoch learns from, (n,) indices, in a new order."""
         order = torch.randperm(len(self.labels), generator=self.generator).to(self.device)
+        n = self.images_of(epoch)
+        if n == len(order):
+            return order
+        # In random order still: the hardest come first, then others, and so many of each.
+        hard = torch.zeros_like(order, dtype=torch.bool)
+        hard[self.losses.topk(round(self.recipe.hardest * len(order))).indices] = True
+        is_hard = hard[order]
+        others = order[~is_hard][: n - int(is_hard.sum())]
+        chosen = torch.cat([order[is_hard], others])
+        return chosen[torch.randperm(n, generator=self.generator).to(self.device)]
+
+    def epoch(self, number: int, bar: "tqdm[Any]") -> tuple[float, float, int]:
+        """One pass: the mean loss and the accuracy meanwhile, and how many images that was."""
+        self.model.train()
+        order = self.order(number)
         loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
         correct = torch.zeros((), device=self.device, dtype=torch.long)
-        for index in order.tensor_split(self.batches):
-            loss, logits = self.step(index)
-            loss_sum += loss * len(index)
+        for index in order.tensor_split(self.batches[number - 1]):
+            losses, logits = self.step(index)
+            loss_sum += losses.sum()
             correct += (logits.argmax(1) == self.labels[index]).sum()
             bar.update()
         if not torch.isfinite(loss_sum):
@@ -184,33 +212,57 @@ class _Run:
                 f"the loss became {loss_sum.item()} in epoch {number} of {self.recipe.epochs}. "
                 f"Lower the learning rate (its peak is {self.recipe.learning_rate}) or lengthen the warm-up."
             )
-        return loss_sum.item() / len(order), correct.item() / len(order)
+        return loss_sum.item() / len(order), correct.item() / len(order), len(order)
 
     def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Learn from the images at `index` (B,): the loss () and the logits (B, classes), both detached."""
+        """Learn from the images at `index` (B,): their losses (B,) and logits (B, classes), both detached."""
         x = to_input(self.images[index])  # (B, 1, H, W)
         if self.recipe.augment is not None:
             x = random_affine(x, self.recipe.augment, self.generator)
         with self.autocast:
             logits = self.model(x.contiguous(memory_format=torch.channels_last)).float()
-        loss = F.cross_entropy(logits, self.labels[index], label_smoothing=self.recipe.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        self.schedule.step()
+        smoothing = self.recipe.label_smoothing
+        losses = F.cross_entropy(logits, self.labels[index], label_smoothing=smoothing, reduction="none")
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        losses.mean().backward()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * _rate(self.recipe, self.done)
+            optimizer.step()
+        self.step_number += 1
+        self.losses[index] = losses.detach()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return loss.detach(), logits.detach()
+        return losses.detach(), logits.detach()
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Weight decay acts on weights (two axes or more), not on biases and batch norm."""
-    weights = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
-    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _batches(images: int, batch_size: int) -> int:
+    """A step for each, all of nearly the same size."""
+    return -(-images // batch_size)
+
+
+def _optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for convolutions if the recipe says so; the rest is AdamW's or SGD's.
+
+    Weight decay acts on weights (two axes or more) of the latter, not on biases and batch norm.
+    """
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    filters = [p for p in learnt if recipe.muon and p.dim() == 4]
+    weights = [p for p in learnt if p.dim() > 1 and not (recipe.muon and p.dim() == 4)]
+    vectors = [p for p in learnt if p.dim() <= 1]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizers: list[torch.optim.Optimizer] = []
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=True, fused=True)
-    return torch.optim.AdamW(groups, recipe.learning_rate, (recipe.momentum, 0.999), fused=True)
+        optimizers.append(torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=True, fused=True))
+    else:
+        optimizers.append(torch.optim.AdamW(groups, recipe.learning_rate, (recipe.momentum, 0.999), fused=True))
+    if filters:
+        optimizers.append(Muon(filters, recipe.muon, recipe.momentum))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
 
 
 def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:

@@ -70,7 +70,7 @@ def is_shown(tick: Tick, axis: Axis) -> bool:
 def history(accuracies: list[float], validation: bool = True, recipe: Recipe | None = None) -> History:
     """A run with these accuracies after each epoch; in training one percent point less."""
     epochs = [
-        Epoch(n, 0.7 / n**2, share - 0.01, share if validation else None, 0.01, 3.0)
+        Epoch(n, 0.7 / n**2, share - 0.01, share if validation else None, 0.01, 3.0, 100)
         for n, share in enumerate(accuracies, 1)
     ]
     return History(recipe or Recipe(), "cpu", "float32", 2, epochs)

@@ -122,13 +122,6 @@ def test_run_as_json(data):
     assert read["seconds"] == pytest.approx(sum(epoch["seconds"] for epoch in read["history"]["epochs"]))
 
 
-@pytest.mark.parametrize(
-    ("values", "mean", "deviation"), [([0.5], 0.5, 0), ([0.25, 0.75], 0.5, 0.5**0.5 / 2), ([0.1] * 5, 0.1, 0)]
-)
-def test_spread(values, mean, deviation):
-    assert runs.spread(values) == (pytest.approx(mean), pytest.approx(deviation))
-
-
 # -- check ------------------------------------------------------------------------------------------------------------
 
 

@@ -37,9 +37,11 @@ def figures(history: train.History) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("averaging", [0.0, 0.9])
-def test_the_same_seed_gives_the_same_run_bit_for_bit(few: Data, precision: Any, averaging: float) -> None:
-    recipe = replace(QUICK, precision=precision, averaging=averaging)
+@pytest.mark.parametrize(
+    "choices", [{"averaging": 0.0}, {"averaging": 0.9}, {"muon": 0.05, "hardest": 0.2, "sampled": 0.3}]
+)
+def test_the_same_seed_gives_the_same_run_bit_for_bit(few: Data, precision: Any, choices: Any) -> None:
+    recipe = replace(QUICK, precision=precision, **choices)
     first, second, third = small(), small(), small()
     histories = [fit(first, few, recipe), fit(second, few, recipe)]
     torch.rand(7)  # what others draw meanwhile does not matter
@@ -213,9 +215,70 @@ def test_the_triangle_climbs_to_its_peak_and_falls_to_zero() -> None:
 
 
 def test_weight_decay_leaves_biases_and_batch_norm_alone() -> None:
-    weights, others = train._optimizer(LabNet(), Recipe()).param_groups
+    (optimizer,) = train._optimizers(LabNet(), Recipe())
+    weights, others = optimizer.param_groups
     assert sum(p.numel() for p in weights["params"]) == 18650 - 208 - 10
     assert (weights["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
+
+
+def test_muon_moves_the_filters_and_the_other_optimizer_the_rest() -> None:
+    model = LabNet()
+    adamw, muon = train._optimizers(model, Recipe(muon=0.05, momentum=0.8))
+    filters = muon.param_groups[0]
+    assert sum(p.numel() for p in filters["params"]) == 144 + 2304 + 3456 + 5184 + 5184
+    assert (filters["peak"], filters["momentum"]) == (0.05, 0.8)
+    rest = [group["params"] for group in adamw.param_groups]
+    assert [sum(p.numel() for p in params) for params in rest] == [2160, 208 + 10]
+    assert adamw.param_groups[0]["peak"] == 0.015
+
+
+def test_every_optimizer_follows_the_schedule(few: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[tuple[float, ...]] = []
+    original = train.Muon.step
+
+    def step(self: Any) -> None:
+        rates.append(self.param_groups[0]["lr"])
+        original(self)
+
+    monkeypatch.setattr(train.Muon, "step", step)
+    fit(small(), few, replace(QUICK, batch_size=300, warmup=0.5, muon=0.1))  # 2 epochs of 5 steps
+    assert rates == pytest.approx([0.1 * share for share in (0, 0.2, 0.4, 0.6, 0.8, 1, 0.8, 0.6, 0.4, 0.2)])
+
+
+def test_from_the_second_epoch_on_the_hardest_are_learnt_and_some_of_the_others(few: Data) -> None:
+    recipe = Recipe(epochs=3, batch_size=64, hardest=0.2, sampled=0.1)
+    run = train._Run(small(), few.train, recipe, torch.device("cpu"), "float32")
+    assert sorted(run.order(1).tolist()) == list(range(1500))
+    run.losses = torch.randperm(1500).float()  # no two alike
+    hardest = set((run.losses >= 1200).nonzero().flatten().tolist())
+    first, second = run.order(2), run.order(3)
+    for order in (first, second):
+        assert len(order) == len(set(order.tolist())) == 450
+        assert hardest <= set(order.tolist())
+        assert run.losses[order[:150]].mean() != run.losses[order].topk(150).values.mean(), "the hardest come first"
+    drawn, drawn_later = (set(order.tolist()) - hardest for order in (first, second))
+    assert len(drawn) == 150
+    assert drawn != drawn_later, "the same others every time"
+    assert run.steps == 24 + 8 + 8
+
+
+def test_an_epoch_says_how_many_images_it_learnt_from(few: Data) -> None:
+    history = fit(small(), few, replace(QUICK, epochs=3, hardest=0.3, sampled=0.2))
+    assert [epoch.images for epoch in history.epochs] == [1500, 750, 750]
+    assert all(0 < epoch.train_accuracy <= 1 for epoch in history.epochs)
+    assert history.epochs[-1].learning_rate == pytest.approx(0, abs=1e-9)
+
+
+def test_losses_are_kept_by_image(few: Data) -> None:
+    run = train._Run(small(), few.train, replace(QUICK, augment=None), torch.device("cpu"), "float32")
+    index = torch.tensor([7, 3, 11])
+    losses, logits = run.step(index)
+    expected = torch.nn.functional.cross_entropy(
+        logits, few.train.labels[index], label_smoothing=0.05, reduction="none"
+    )
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(run.losses[index], expected)
+    assert run.losses.count_nonzero() == 3
 
 
 def test_the_recipes_dropout_reaches_the_network(few: Data) -> None:

@@ -1,0 +1,302 @@
+"""Measures everything that RESULTS.md says, and writes it down: `make bench`, or `make bench QUICK=1` in 5 minutes.
+
+A part is a list of contestants. Each contestant is a generator of records; the bench lets each make one in turn, in
+one process, so that all meet the same machine. Every record is on disk (results/PART.json) before the next begins.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import nn
+
+from benchmarks import baselines, report
+from benchmarks.machine import copy_bandwidth, machine, matmul_peak
+from benchmarks.search import evaluate
+from lab.data import Data, load
+from lab.graph import capture
+from lab.layers import layer_table
+from lab.models import LabNet, SeedNet, StagesNet
+from lab.presets import DEFAULT, PRESETS, Preset
+from lab.runs import run
+from lab.targets import network
+from lab.train import Recipe, fit
+
+HOME = Path(__file__).parent
+TARGET = 0.994
+Record = dict[str, Any]
+Contestants = dict[str, Iterator[Record]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    seeds: int = 10
+    ablation_seeds: int = 5
+    images: int = 60_000  # to train on
+    laps: int = 19  # of the baselines, at most
+    repeats: int = 10  # of a short timing
+
+
+QUICK = Size(seeds=2, ablation_seeds=1, images=6_000, laps=1, repeats=2)
+
+
+ABLATIONS: dict[str, Record] = {
+    "the sprint": {},
+    "AdamW for the filters, too": {"muon": 0.0},
+    "no image skipped, as many steps": {"epochs": 2, "hardest": 0.7, "sampled": 0.0},
+    "skipped ones drawn, not chosen": {"hardest": 0.0, "sampled": 0.2},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "no weight averaging": {"averaging": 0.0},
+    "constant learning rate": {"schedule": "constant"},
+    "cosine instead of triangle": {"schedule": "cosine"},
+    "no warm-up": {"warmup": 0.001},
+    "no augmentation": {"augment": None},
+    "dropout 0.2": {"dropout": 0.2},
+    "batches of 512": {"batch_size": 512},
+    "float32": {"precision": "float32"},
+}
+"""What is changed in the sprint's recipe, one thing at a time."""
+
+
+# --- the parts ----------------------------------------------------------------------------------------------
+
+
+def race(size: Size) -> Contestants:
+    """The sprint: everybody on all training images, the same two cores, in turn."""
+    data = load("mnist").limit(size.images)
+    sprint = PRESETS["sprint"]
+    dash = replace(sprint, recipe=replace(sprint.recipe, epochs=2))
+    return {
+        "sprint": _seeds(sprint.target, sprint.recipe, data, size.seeds),
+        "dash": _seeds(dash.target, dash.recipe, data, size.seeds),
+        "seed baseline": _until(TARGET, baselines.seed_baseline(0, data, size.laps)),
+        "PyTorch's example": _laps(baselines.pytorch_example(0, data, min(14, size.laps))),
+        "speed record": _runs(lambda seed: baselines.speed_record(seed, data), size.seeds),
+        "speed record, as we do": _runs(lambda seed: baselines.speed_record(seed, data, as_we_do=True), size.seeds),
+    }
+
+
+def peak(size: Size) -> Contestants:
+    """The most accurate with fewer than 20,000 parameters."""
+    return _track("peak", PRESETS["peak"], size)
+
+
+def tiny(size: Size) -> Contestants:
+    """The smallest at 99.4 %."""
+    return _track("tiny", PRESETS["tiny"], size)
+
+
+def plain(size: Size) -> Contestants:
+    """The notebook's network and recipe."""
+    return _track("plain", DEFAULT, size)
+
+
+def loop(size: Size) -> Contestants:
+    """Images a second through `SeedNet`: the seed baseline's loop, and ours."""
+    data = load("mnist").limit(6_000)
+    ours = Recipe(epochs=1)
+
+    def seed_loop() -> Iterator[Record]:
+        for _ in range(size.repeats):
+            lap = next(baselines.seed_baseline(0, data, 1))
+            yield {"images_per_second": len(data.train) / lap.seconds}
+
+    def our_loop(recipe: Recipe) -> Iterator[Record]:
+        for _ in range(size.repeats):
+            history = fit(SeedNet(), data, recipe, progress=False)
+            yield {"images_per_second": len(data.train) / history.seconds, "precision": history.precision}
+
+    peak, bandwidth = matmul_peak(), copy_bandwidth()
+    facts = {"multiply_adds": _multiply_adds(SeedNet()), "matmul_peak": peak, "copy_bandwidth": bandwidth}
+    return {
+        "limits": iter([facts]),
+        "seed baseline's loop": seed_loop(),
+        "the lab's loop": our_loop(ours),
+        "the lab's loop, batch 128": our_loop(replace(ours, batch_size=128)),
+        "the lab's loop, float32": our_loop(replace(ours, precision="float32")),
+    }
+
+
+def ablation(size: Size) -> Contestants:
+    """The sprint with one thing changed, on held-out images: what did each idea give?"""
+    data = load("mnist").limit(size.images)
+    preset = PRESETS["sprint"]
+
+    def changed(**choices: Any) -> Iterator[Record]:
+        recipe = replace(preset.recipe, **choices)
+        for seed in range(size.ablation_seeds):
+            yield evaluate(lambda: network(preset.target), recipe, data, seed) | {"recipe": asdict(recipe)}
+
+    return {name: changed(**choices) for name, choices in ABLATIONS.items()}
+
+
+def growth(size: Size) -> Contestants:
+    """Time of an epoch against width, batch size and threads, beside the machine's two limits."""
+    threads = torch.get_num_threads()
+    widths = (4, 8, 16, 24, 32, 48)
+    stages = {f"width {w}": _stages(w) for w in widths}
+    data = load("mnist").limit(6_000)
+
+    def timed(build: Callable[[], nn.Module], batch: int, cores: int) -> Iterator[Record]:
+        for _ in range(max(2, size.repeats // 2)):
+            torch.set_num_threads(cores)
+            try:
+                history = fit(build(), data, Recipe(epochs=1, batch_size=batch, averaging=0), progress=False)
+            finally:
+                torch.set_num_threads(threads)
+            yield {"seconds": history.seconds * 60_000 / len(data.train), "batch": batch, "threads": cores} | _costs(
+                build
+            )
+
+    def limits() -> Iterator[Record]:
+        for cores in sorted({1, threads}):
+            torch.set_num_threads(cores)
+            try:
+                yield {"threads": cores, "matmul_peak": matmul_peak(), "copy_bandwidth": copy_bandwidth()}
+            finally:
+                torch.set_num_threads(threads)
+
+    return (
+        {"limits": limits()}
+        | {name: timed(build, 256, threads) for name, build in stages.items()}
+        | {f"batch {batch}": timed(LabNet, batch, threads) for batch in (32, 64, 128, 256, 512, 1024)}
+        | {f"threads {cores}": timed(LabNet, 256, cores) for cores in range(1, threads + 1)}
+    )
+
+
+PARTS = {
+    "race": race,
+    "peak": peak,
+    "tiny": tiny,
+    "plain": plain,
+    "loop": loop,
+    "ablation": ablation,
+    "growth": growth,
+}
+
+
+# --- contestants --------------------------------------------------------------------------------------------
+
+
+def _track(name: str, preset: Preset, size: Size) -> Contestants:
+    return {name: _seeds(preset.target, preset.recipe, load("mnist").limit(size.images), size.seeds)}
+
+
+def _seeds(target: str, recipe: Recipe, data: Data, seeds: int) -> Iterator[Record]:
+    """One whole run a seed; the test set is read once, after each."""
+    for seed in range(seeds):
+        done = run(lambda: network(target), data, replace(recipe, seed=seed), progress=False)
+        yield {
+            "target": target,
+            "seed": seed,
+            "accuracy": done.accuracy,
+            "seconds": done.history.seconds,
+            "parameters": sum(p.numel() for p in done.model.parameters()),
+            "images": sum(epoch.images for epoch in done.history.epochs),
+            "precision": done.history.precision,
+            "recipe": asdict(done.history.recipe),
+        }
+
+
+def _laps(laps: Iterator[baselines.Lap]) -> Iterator[Record]:
+    return (asdict(lap) for lap in laps)
+
+
+def _until(target: float, laps: Iterator[baselines.Lap]) -> Iterator[Record]:
+    """Laps up to the first that reaches `target`."""
+    for lap in laps:
+        yield asdict(lap)
+        if lap.accuracy >= target:
+            return
+
+
+def _runs(start: Callable[[int], Iterator[baselines.Lap]], seeds: int) -> Iterator[Record]:
+    """The last lap of a run, one run a seed."""
+    for seed in range(seeds):
+        *_, last = start(seed)
+        yield {"seed": seed, **asdict(last)}
+
+
+def _stages(width: int) -> Callable[[], nn.Module]:
+    c = tuple(round(width * share) for share in (1, 1, 1.5, 1.5, 1.5))
+    return lambda: StagesNet(c)
+
+
+def _multiply_adds(model: nn.Module) -> int:
+    return sum(layer.multiply_adds for layer in layer_table(capture(model)))
+
+
+def _costs(build: Callable[[], nn.Module]) -> Record:
+    """Of one image: what is learnt, computed, and moved through memory (each layer's output, written and read)."""
+    table = layer_table(capture(build()))
+    values = sum(torch.Size(layer.shape).numel() for layer in table)
+    return {
+        "parameters": sum(layer.parameters for layer in table),
+        "multiply_adds": sum(layer.multiply_adds for layer in table),
+        "values": values,
+    }
+
+
+# --- the bench ----------------------------------------------------------------------------------------------
+
+
+def measure(part: str, size: Size, folder: Path) -> None:
+    """Run a part, each contestant in turn, and keep every record in folder/PART.json."""
+    contestants = PARTS[part](size)
+    results: Record = {
+        "part": part,
+        "machine": machine(),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "size": asdict(size),
+        "complete": False,
+        "records": {name: [] for name in contestants},
+    }
+    waiting = dict(contestants)
+    while waiting:
+        for name in list(waiting):
+            record = next(waiting[name], None)
+            if record is None:
+                del waiting[name]
+                continue
+            results["records"][name].append(record)
+            _write(folder / f"{part}.json", results)
+            click.echo(f"{part}: {name}: {_line(record)}")
+    results["complete"] = True
+    _write(folder / f"{part}.json", results)
+
+
+def _write(path: Path, results: Record) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(results, indent=1) + "\n")
+    beside.replace(path)
+
+
+def _line(record: Record) -> str:
+    shown = ("seed", "epoch", "accuracy", "seconds", "images_per_second", "matmul_peak", "copy_bandwidth")
+    return ", ".join(f"{name} {record[name]:.6g}" for name in shown if name in record)
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="A little of everything, in build/benchmarks: does it work?")
+@click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only this; all if left out.")
+@click.option("--threads", type=click.IntRange(1), default=2)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where results, pages and plots go.")
+def main(quick: bool, parts: tuple[str, ...], threads: int, out: Path | None) -> None:
+    """Measure, then write RESULTS.md and its plots from what was measured."""
+    torch.set_num_threads(threads)
+    out = out or (Path("build/benchmarks") if quick else HOME)
+    for part in parts or PARTS:
+        measure(part, QUICK if quick else Size(), out / "results")
+    report.write(out)
+
+
+if __name__ == "__main__":
+    main()

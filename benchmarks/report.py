@@ -1,0 +1,291 @@
+"""What was measured, to read: RESULTS.md and its plots, from results/*.json alone.
+
+python -m benchmarks.report            # write them anew
+python -m benchmarks.report --check    # is RESULTS.md what the records say? Status 1 if not
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import jinja2
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from lab import stats
+from lab.plots import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+
+HOME = Path(__file__).parent
+TARGET = 0.994
+TEST_IMAGES = 10_000
+TRACKS = ("peak", "tiny", "plain")
+Record = dict[str, Any]
+
+
+def read(folder: Path) -> dict[str, Record]:
+    """The parts that were measured, by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def render(home: Path) -> str:
+    """RESULTS.md, from home/results and home/search."""
+    loader = jinja2.FileSystemLoader(HOME)
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters |= {"percent": lambda share, places=2: f"{share * 100:.{places}f}", "comma": "{:,}".format}
+    return environment.get_template("RESULTS.md.j2").render(facts(home))
+
+
+def facts(home: Path) -> Record:
+    """Every figure that the page shows."""
+    parts = read(home / "results")
+    context: Record = {"parts": parts, "searches": _searches(), "test_margin": stats.share_margin(0.995, TEST_IMAGES)}
+    if "race" in parts:
+        context["race"] = _race(parts["race"]["records"])
+    context["tracks"] = {name: _runs(parts[name]["records"][name]) for name in TRACKS if name in parts}
+    if "loop" in parts:
+        context["loop"] = _loop(parts["loop"]["records"])
+    if "ablation" in parts:
+        context["ablation"] = _ablation(parts["ablation"]["records"])
+    if "growth" in parts:
+        context["growth"] = parts["growth"]["records"]
+    return context
+
+
+def _runs(records: list[Record]) -> Record:
+    """Accuracy and time over the seeds of one contestant."""
+    accuracies = [record["accuracy"] for record in records]
+    seconds = [record["seconds"] for record in records]
+    mean, deviation = stats.spread(accuracies)
+    margin = stats.mean_margin(accuracies) if len(accuracies) > 1 else None
+    shown = ("parameters", "target", "precision", "images", "recipe")
+    return {
+        "seeds": len(records),
+        "accuracies": accuracies,
+        "mean": mean,
+        "deviation": deviation,
+        "margin": margin,
+        "worst": min(accuracies),
+        "seconds": statistics.mean(seconds),
+        "quickest": min(seconds),
+        "slowest": max(seconds),
+        **{name: records[0][name] for name in shown if name in records[0]},
+    }
+
+
+def _race(records: dict[str, list[Record]]) -> Record:
+    """The runs of each contestant, and what the seed baseline took to its first epoch of 99.4 %."""
+    laps = records["seed baseline"]
+    first = next((lap for lap in laps if lap["accuracy"] >= TARGET), None)
+    seconds = sum(lap["seconds"] for lap in laps)
+    example = records["PyTorch's example"]
+    sprint = _runs(records["sprint"])
+    return {
+        "sprint": sprint,
+        "dash": _runs(records["dash"]),
+        "speed_record": _runs(records["speed record"]),
+        "speed_record_as_we_do": _runs(records["speed record, as we do"]),
+        "baseline": {
+            "passed": first and first["epoch"],
+            "epochs": len(laps),
+            "seconds": seconds,
+            "best": max(lap["accuracy"] for lap in laps),
+            "epoch_seconds": statistics.median(lap["seconds"] for lap in laps),
+        },
+        "example": {
+            "epochs": len(example),
+            "seconds": sum(lap["seconds"] for lap in example),
+            "accuracy": example[-1]["accuracy"],
+            "best": max(lap["accuracy"] for lap in example),
+        },
+        "ratio": seconds / sprint["seconds"],
+    }
+
+
+def _loop(records: dict[str, list[Record]]) -> Record:
+    """Median speeds, and ratios pair by pair, because a neighbour slows both of a pair."""
+    limits, *_ = records["limits"]
+    loops = {name: [r["images_per_second"] for r in several] for name, several in records.items() if name != "limits"}
+    base = loops["seed baseline's loop"]
+    work = 3 * limits["multiply_adds"]  # an image: forward once, backward twice that
+    return {
+        "limits": limits,
+        "loops": {
+            name: {
+                "speed": statistics.median(speeds),
+                "ratio": statistics.median(a / b for a, b in zip(speeds, base, strict=True)),
+                "low": min(a / b for a, b in zip(speeds, base, strict=True)),
+                "high": max(a / b for a, b in zip(speeds, base, strict=True)),
+                "share": statistics.median(speeds) * work / limits["matmul_peak"],
+            }
+            for name, speeds in loops.items()
+        },
+    }
+
+
+def _ablation(records: dict[str, list[Record]]) -> Record:
+    """Each change against the sprint, seed by seed: the same held-out images and first weights."""
+    base = records["the sprint"]
+    rows: Record = {}
+    for name, several in records.items():
+        pairs = list(zip(several, base, strict=True))
+        accuracy = [a["accuracy"] - b["accuracy"] for a, b in pairs]
+        loss = [a["log_loss"] - b["log_loss"] for a, b in pairs]
+        rows[name] = {
+            "accuracy": statistics.mean(a["accuracy"] for a in several),
+            "difference": statistics.mean(accuracy),
+            "margin": stats.mean_margin(accuracy) if len(accuracy) > 1 else None,
+            "log_loss": statistics.mean(a["log_loss"] for a in several),
+            "loss_difference": statistics.mean(loss),
+            "loss_margin": stats.mean_margin(loss) if len(loss) > 1 else None,
+            "time": statistics.median(a["seconds"] / b["seconds"] for a, b in pairs),
+            "seeds": len(several),
+        }
+    return rows
+
+
+def _searches() -> list[Record]:
+    """How many trials each search made, and the best."""
+    return [json.loads(path.read_text()) for path in sorted((HOME / "search").glob("*.json"))]
+
+
+# --- plots --------------------------------------------------------------------------------------------------
+
+
+def write(home: Path) -> None:
+    """RESULTS.md and plots/*.png in `home`."""
+    parts = read(home / "results")
+    (home / "plots").mkdir(parents=True, exist_ok=True)
+    tracks = {name: parts[name]["records"][name] for name in TRACKS if name in parts}
+    figures = {
+        "race": _draw_race(parts["race"]["records"]) if "race" in parts else None,
+        "tracks": _draw_tracks(tracks) if tracks else None,
+        "growth": _draw_growth(parts["growth"]["records"]) if "growth" in parts else None,
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            figure.savefig(home / "plots" / f"{name}.png", dpi=110, metadata={"Software": None})
+            plt.close(figure)
+    (home / "RESULTS.md").write_text(render(home))
+
+
+def _draw_race(records: dict[str, list[Record]]) -> Figure:
+    """Accuracy over the time that it took, everybody on one clock."""
+    figure, axis = plt.subplots(figsize=(8, 4.6))
+    for name, colour, marker in (("seed baseline", RED, "o"), ("PyTorch's example", PURPLE, "s")):
+        clock, seconds = [], 0.0
+        for lap in records[name]:
+            seconds += lap["seconds"]
+            clock.append(seconds)
+        axis.plot(clock, [lap["accuracy"] for lap in records[name]], marker + "-", color=colour, markersize=4)
+        axis.annotate(f"{name}, epoch by epoch", (clock[0], records[name][0]["accuracy"]), (6, -12),
+                      textcoords="offset points", color=colour, fontsize=9)  # fmt: skip
+    several = (
+        ("sprint", BLUE, "D", "our sprint"),
+        ("dash", SKY, "v", "its first two epochs as a run"),
+        ("speed record", ORANGE, "^", "the speed record's recipe"),
+        ("speed record, as we do", GREEN, "<", "the same in our loop"),
+    )
+    for name, colour, marker, label in several:
+        runs = records[name]
+        axis.scatter([r["seconds"] for r in runs], [r["accuracy"] for r in runs], s=22, color=colour, marker=marker,
+                     label=f"{label} ({len(runs)} seeds)", zorder=3)  # fmt: skip
+    axis.axhline(TARGET, color="0.4", linestyle="--", linewidth=1)
+    axis.text(axis.get_xlim()[1], TARGET, " 99.4 %", va="center", color="0.4", fontsize=9)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_ylim(bottom=max(0.98, axis.get_ylim()[0]))
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axis.set_xlabel("seconds of training, log scale")
+    axis.set_ylabel("accuracy on the test images")
+    axis.legend(fontsize=8, loc="lower right")
+    figure.tight_layout()
+    return figure
+
+
+def _draw_tracks(records: dict[str, list[Record]]) -> Figure:
+    """Accuracy of every seed against parameters, with the 95 % interval of the mean."""
+    figure, axis = plt.subplots(figsize=(8, 4.2))
+    for (name, runs), colour in zip(records.items(), (BLUE, GREEN, ORANGE, PURPLE), strict=False):
+        accuracies = [run["accuracy"] for run in runs]
+        parameters = runs[0]["parameters"]
+        axis.scatter([parameters] * len(runs), accuracies, s=18, color=colour, alpha=0.6)
+        margin = stats.mean_margin(accuracies) if len(runs) > 1 else 0
+        axis.errorbar([parameters * 1.06], [stats.spread(accuracies)[0]], [margin], color=colour, fmt="_", capsize=4)
+        axis.annotate(f"{name}, {parameters:,}", (parameters, min(accuracies)), (0, -12), textcoords="offset points",
+                      ha="center", va="top", color=colour, fontsize=9)  # fmt: skip
+    axis.axhline(TARGET, color="0.4", linestyle="--", linewidth=1)
+    axis.axvline(20_000, color="0.4", linestyle=":", linewidth=1)
+    axis.set_xscale("log")
+    axis.set_xlim(1_500, 30_000)
+    axis.set_ylim(bottom=min(axis.get_ylim()[0], 0.9925))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axis.set_xlabel("parameters, log scale; the dotted line is the assignment's limit")
+    axis.set_ylabel("accuracy on the test images")
+    figure.tight_layout()
+    return figure
+
+
+def _draw_growth(records: dict[str, list[Record]]) -> Figure:
+    """Seconds an epoch against four costs; the widths beside the machine's two limits."""
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), sharey=True)
+    limits = {record["threads"]: record for record in records["limits"]}
+    widths = [_median(records[name]) for name in records if name.startswith("width")]
+    threads = max(limits)
+    for axis, cost, label in (
+        (axes[0], "parameters", "parameters"),
+        (axes[1], "multiply_adds", "multiply-adds an image"),
+    ):
+        x = [record[cost] for record in widths]
+        axis.plot(x, [record["seconds"] for record in widths], "o-", color=BLUE, label="measured")
+        axis.plot(x, [arithmetic_limit(r, limits[threads]) for r in widths], "--", color=RED, label="arithmetic limit")
+        axis.plot(x, [memory_limit(r, limits[threads]) for r in widths], ":", color=GREEN, label="memory limit")
+        axis.set_xscale("log")
+        axis.set_xlabel(label)
+    batches = [_median(records[name]) for name in records if name.startswith("batch")]
+    axes[2].plot([r["batch"] for r in batches], [r["seconds"] for r in batches], "o-", color=BLUE)
+    axes[2].set_xscale("log", base=2)
+    axes[2].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes[2].set_xlabel("images a batch (LabNet)")
+    several = [_median(records[name]) for name in records if name.startswith("threads")]
+    axes[3].bar([str(r["threads"]) for r in several], [r["seconds"] for r in several], color=SKY, width=0.5)
+    axes[3].set_xlabel("threads (LabNet)")
+    axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes[0].set_ylabel("seconds for 60,000 images, log scale")
+    axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def _median(several: list[Record]) -> Record:
+    return several[0] | {"seconds": statistics.median(record["seconds"] for record in several)}
+
+
+def arithmetic_limit(costs: Record, limits: Record) -> float:
+    """Seconds for 60,000 images if nothing but multiply-adds took time: forward, and twice that backward."""
+    return float(60_000 * 3 * costs["multiply_adds"] / limits["matmul_peak"])
+
+
+def memory_limit(costs: Record, limits: Record) -> float:
+    """Seconds for 60,000 images if nothing but memory did: each layer's output, 2 bytes, written and read 3 times."""
+    return float(60_000 * 3 * 2 * 2 * costs["values"] / limits["copy_bandwidth"])
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; is RESULTS.md what the records say?")
+def main(check: bool) -> None:
+    """Write RESULTS.md and its plots from results/*.json."""
+    if not check:
+        write(HOME)
+    elif render(HOME) != (HOME / "RESULTS.md").read_text():
+        click.echo("benchmarks/RESULTS.md is not what its records say: run python -m benchmarks.report.", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

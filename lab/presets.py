@@ -1,0 +1,61 @@
+"""The lab's records by name: a network, and the recipe that was found for it on held-out training images.
+
+benchmarks/RESULTS.md has what they reach, and against whom; benchmarks/search/ how they were found.
+"""
+
+from dataclasses import dataclass
+
+from lab.augment import Affine
+from lab.errors import LabError
+from lab.train import Recipe
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network, how it is trained, and what for."""
+
+    target: str  # as the command line takes it
+    recipe: Recipe
+    aim: str
+
+
+class PresetError(LabError):
+    """There is no such preset."""
+
+
+DEFAULT = Preset("lab.models:LabNet", Recipe(), "the plain network that the notebook builds")
+PRESETS = {
+    "sprint": Preset(
+        "lab.models:SprintNet",
+        Recipe(
+            epochs=4,
+            batch_size=192,
+            learning_rate=0.015,
+            muon=0.06,
+            augment=Affine(shift=2, degrees=0, scale=0, shear=0),
+            hardest=0.1,
+            sampled=0.1,
+            averaging=0.98,
+        ),
+        "99.4 % as fast as possible",
+    ),
+    "peak": Preset(
+        "lab.models:PeakNet",
+        Recipe(epochs=19, batch_size=128, learning_rate=0.01, muon=0.05),
+        "the most accurate with fewer than 20,000 parameters",
+    ),
+    "tiny": Preset(
+        "lab.models:TinyNet",
+        Recipe(epochs=19, batch_size=128, muon=0.06),
+        "the smallest that reaches 99.4 %",
+    ),
+}
+
+
+def preset_or_default(name: str | None) -> Preset:
+    """The preset `name`, or LabNet with the default recipe. Raises PresetError if there is none of that name."""
+    if name is None:
+        return DEFAULT
+    if name not in PRESETS:
+        raise PresetError(f"there is no preset {name!r}: take {', '.join(PRESETS)}.")
+    return PRESETS[name]

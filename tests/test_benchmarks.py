@@ -1,0 +1,208 @@
+"""The bench: what it runs, what it keeps, what it says; and the sprint, against its record."""
+
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks import baselines, bench, machine, report, search
+from lab.data import Data, load
+from lab.graph import capture
+from lab.presets import PRESETS
+from lab.rules import judge, load_rubric
+from lab.runs import runs
+from lab.stats import alarm_level
+from lab.targets import network
+
+
+@pytest.fixture(scope="module")
+def few() -> Data:
+    return load("mnist").limit(600)
+
+
+# -- the record ------------------------------------------------------------------------------------------------------
+
+FALSE_ALARMS = 0.001
+"""How often the next test fails though nothing has changed."""
+
+
+def test_the_sprint_is_as_accurate_as_its_record() -> None:
+    recorded = [run["accuracy"] for run in report.read(bench.HOME / "results")["race"]["records"]["sprint"]]
+    seeds = range(100, 103)  # none that the record has
+    preset = PRESETS["sprint"]
+    found = [run.accuracy for run in runs(lambda: network(preset.target), load("mnist"), preset.recipe, seeds)]
+    assert statistics.mean(found) >= alarm_level(recorded, len(found), FALSE_ALARMS), found
+
+
+def test_the_record_is_of_the_presets_as_they_are() -> None:
+    parts = report.read(bench.HOME / "results")
+    for name, part in (("sprint", "race"), ("peak", "peak"), ("tiny", "tiny")):
+        assert parts[part]["complete"]
+        records = parts[part]["records"][name]
+        assert len({record["seed"] for record in records}) == 10
+        for record in records:
+            assert record["target"] == PRESETS[name].target
+            wanted = json.loads(json.dumps(bench.asdict(PRESETS[name].recipe)))
+            assert record["recipe"] | {"seed": 0} == wanted
+
+
+def test_the_page_says_what_the_records_say() -> None:
+    assert report.render(bench.HOME) == (bench.HOME / "RESULTS.md").read_text()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_keep_the_assignments_rules(name: str) -> None:
+    graph = capture(network(PRESETS[name].target))
+    verdicts = judge(load_rubric(), graph, PRESETS[name].recipe.epochs, accuracy=0.994)
+    assert all(verdict.passed for verdict in verdicts), [v.line() for v in verdicts if not v.passed]
+
+
+# -- baselines -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("build", "parameters"), [(baselines.ExampleNet, 1_199_882), (baselines.SpeedNet, 215_194)])
+def test_the_networks_of_others_have_their_size(build: type[nn.Module], parameters: int) -> None:
+    assert sum(p.numel() for p in build().parameters()) == parameters
+    assert build()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("start", [baselines.seed_baseline, baselines.pytorch_example])
+def test_baselines_learn_lap_by_lap(start: Any) -> None:
+    laps = list(start(0, load("mnist").limit(2500), 2))
+    assert [lap.epoch for lap in laps] == [1, 2]
+    assert all(lap.seconds > 0 for lap in laps)
+    assert laps[-1].accuracy > 0.3  # few images, twice: far from good, better than chance
+
+
+@pytest.mark.parametrize("as_we_do", [False, True])
+def test_the_speed_record_is_one_lap(few: Data, as_we_do: bool) -> None:
+    (lap,) = baselines.speed_record(0, few, as_we_do)
+    assert lap.accuracy > 0.2
+
+
+# -- bench -----------------------------------------------------------------------------------------------------------
+
+
+def test_contestants_run_in_turn_and_every_record_is_kept_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, order = tmp_path / "results" / "fake.json", []
+
+    def contestant(name: str, n: int) -> Iterator[dict[str, Any]]:
+        for i in range(n):
+            if order:
+                kept = json.loads(path.read_text())["records"]
+                assert sum(len(several) for several in kept.values()) == len(order)
+            order.append(name)
+            yield {"seed": i, "seconds": 1.5}
+
+    monkeypatch.setitem(bench.PARTS, "fake", lambda size: {"a": contestant("a", 3), "b": contestant("b", 1)})
+    bench.measure("fake", bench.QUICK, path.parent)
+    assert order == ["a", "b", "a", "a"]
+    kept = json.loads(path.read_text())
+    assert kept["complete"]
+    assert [record["seed"] for record in kept["records"]["a"]] == [0, 1, 2]
+    assert kept["machine"]["threads"] == torch.get_num_threads()
+    assert "fake: a: seed 2, seconds 1.5" in capsys.readouterr().out
+
+
+def test_a_baseline_stops_when_it_gets_there() -> None:
+    laps = (baselines.Lap(n, 1.0, accuracy) for n, accuracy in enumerate([0.99, 0.9941, 0.995], 1))
+    assert [record["epoch"] for record in bench._until(0.994, laps)] == [1, 2]
+
+
+def test_runs_of_a_preset_are_recorded_whole(few: Data) -> None:
+    preset = PRESETS["sprint"]
+    records = list(bench._seeds(preset.target, replace(preset.recipe, epochs=2), few, 2))
+    assert [record["seed"] for record in records] == [0, 1]
+    assert json.loads(json.dumps(records))[1]["recipe"]["seed"] == 1
+    part = preset.recipe.hardest + preset.recipe.sampled
+    assert records[0]["images"] == 600 + round(600 * part)
+
+
+def test_every_ablation_changes_something_of_the_sprint() -> None:
+    recipes = [replace(PRESETS["sprint"].recipe, **choices) for choices in bench.ABLATIONS.values()]
+    assert len(set(map(str, recipes))) == len(recipes)
+
+
+def test_what_the_machine_can_do_is_measured() -> None:
+    assert machine.matmul_peak(side=128, repeats=3) > 1e8
+    assert machine.copy_bandwidth(megabytes=8, repeats=3) > 1e8
+    assert {"processor", "cores", "threads", "torch", "python"} <= set(machine.machine())
+
+
+# -- report ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_race_is_judged_by_the_first_lap_that_gets_there() -> None:
+    def lap(epoch: int, accuracy: float) -> dict[str, Any]:
+        return {"epoch": epoch, "seconds": 50.0, "accuracy": accuracy}
+
+    def seed(number: int, accuracy: float) -> dict[str, Any]:
+        return {"seed": number, "seconds": 4.0 + number, "accuracy": accuracy, "parameters": 7, "target": "x"}
+
+    several = [seed(0, 0.993), seed(1, 0.995)]
+    race = report._race(
+        {
+            "seed baseline": [lap(1, 0.99), lap(2, 0.9945)],
+            "PyTorch's example": [lap(1, 0.98), lap(2, 0.991), lap(3, 0.99)],
+            **dict.fromkeys(("sprint", "dash", "speed record", "speed record, as we do"), several),
+        }
+    )
+    assert race["ratio"] == pytest.approx(100 / 4.5)
+    assert race["baseline"]["passed"] == 2
+    assert race["sprint"]["mean"] == pytest.approx(0.994)
+    assert race["sprint"]["worst"] == 0.993
+    assert (race["example"]["accuracy"], race["example"]["best"]) == (0.99, 0.991)
+
+
+def test_loops_are_compared_pair_by_pair() -> None:
+    def speeds(*values: float) -> list[dict[str, Any]]:
+        return [{"images_per_second": value} for value in values]
+
+    records = {
+        "limits": [{"multiply_adds": 1_000_000, "matmul_peak": 1e12}],
+        "seed baseline's loop": speeds(100, 50, 100),
+        "the lab's loop": speeds(400, 200, 500),
+    }
+    ours = report._loop(records)["loops"]["the lab's loop"]
+    assert (ours["ratio"], ours["low"], ours["high"]) == (4, 4, 5)
+    assert ours["share"] == pytest.approx(400 * 3e6 / 1e12)
+
+
+def test_limits_by_hand() -> None:
+    limits = {"matmul_peak": 1e12, "copy_bandwidth": 1e10}
+    assert report.arithmetic_limit({"multiply_adds": 1_000_000}, limits) == pytest.approx(0.18)
+    assert report.memory_limit({"values": 1000}, limits) == pytest.approx(0.072)
+
+
+# -- search ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_loss_is_that_of_the_best_temperature() -> None:
+    torch.manual_seed(0)
+    labels = torch.randint(10, (500,))
+    with torch.inference_mode():
+        logits = F.one_hot(labels, 10) * 3 + torch.randn(500, 10) * 2
+    by_hand = min(F.cross_entropy(logits * scale / 100, labels).item() for scale in range(10, 300))
+    for factor in (0.1, 1, 5):
+        assert search.log_loss(logits * factor, labels) == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_a_trial_is_measured_on_images_held_out_for_it(few: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "HELD_OUT", 100)
+    seen = []
+    monkeypatch.setattr(search, "fit", lambda model, data, *rest, **named: seen.append(data))
+    monkeypatch.setattr(Data, "test", property(lambda self: pytest.fail("the test set was read")))
+    preset = PRESETS["sprint"]
+    result = search.evaluate(lambda: network(preset.target), preset.recipe, few, 3)
+    assert len(seen[0].train) == 500
+    assert 0 <= result["accuracy"] <= 1
+    assert result["seed"] == 3
