@@ -59,7 +59,7 @@ $(LAB_READY): requirements.txt $(CONSTRAINTS) pyproject.toml | $(VENV)/pyvenv.cf
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-$(TESTS_READY): tests/requirements.txt $(LAB_READY)
+$(TESTS_READY): tests/requirements.txt $(BENCH_READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt -c $(CONSTRAINTS)
 	touch $@
 

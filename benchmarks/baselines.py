@@ -28,6 +28,7 @@ class Lap:
     epoch: int  # from 1
     seconds: float  # of training, loading included
     accuracy: float  # on the test images, 0..1, after the epoch
+    parameters: int
 
 
 def seed_baseline(seed: int, data: Data, epochs: int = 19) -> Iterator[Lap]:
@@ -44,7 +45,7 @@ def seed_baseline(seed: int, data: Data, epochs: int = 19) -> Iterator[Lap]:
     loader = DataLoader(Subset(train, range(len(data.train))), batch_size=128, shuffle=True)
     for epoch in range(1, epochs + 1):
         seconds = _train(model, loader, optimizer)
-        yield Lap(epoch, seconds, _test(model, DataLoader(test, batch_size=1000)))
+        yield Lap(epoch, seconds, _test(model, DataLoader(test, batch_size=1000)), _parameters(model))
 
 
 class ExampleNet(nn.Module):
@@ -80,12 +81,12 @@ def pytorch_example(seed: int, data: Data, epochs: int = 14) -> Iterator[Lap]:
     loader = DataLoader(Subset(train, range(len(data.train))), batch_size=64)
     for epoch in range(1, epochs + 1):
         seconds = _train(model, loader, optimizer)
-        yield Lap(epoch, seconds, _test(model, DataLoader(test, batch_size=1000)))
+        yield Lap(epoch, seconds, _test(model, DataLoader(test, batch_size=1000)), _parameters(model))
         scheduler.step()
 
 
 class SpeedNet(nn.Sequential):
-    """The network of the known speed record: (B, 1, 28, 28) -> (B, 10) logits, 219,830 parameters."""
+    """The network of the known speed record: (B, 1, 28, 28) -> (B, 10) logits, 215,194 parameters."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -118,7 +119,11 @@ def speed_record(seed: int, data: Data, as_we_do: bool = False) -> Iterator[Lap]
         scheduler.step()
     seconds = time.perf_counter() - started
     model.eval()
-    yield Lap(1, seconds, accuracy(model, data.test))
+    yield Lap(1, seconds, accuracy(model, data.test), _parameters(model))
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 def _train(model: nn.Module, loader: "DataLoader[tuple[Tensor, Tensor]]", optimizer: optim.Optimizer) -> float:

@@ -22,7 +22,7 @@ from lab.data import Data, load
 from lab.graph import capture
 from lab.layers import layer_table
 from lab.models import LabNet, SeedNet, StagesNet
-from lab.presets import DEFAULT, PRESETS, Preset
+from lab.presets import PRESETS, Preset
 from lab.runs import run
 from lab.targets import network
 from lab.train import Recipe, fit
@@ -50,15 +50,17 @@ QUICK = Size(seeds=2, ablation_seeds=1, images=6_000, laps=1, repeats=2)
 ABLATIONS: dict[str, Record] = {
     "the sprint": {},
     "AdamW for the filters, too": {"muon": 0.0},
-    "no image skipped, as many steps": {"epochs": 2, "hardest": 0.7, "sampled": 0.0},
-    "skipped ones drawn, not chosen": {"hardest": 0.0, "sampled": 0.2},
+    "nothing skipped": {"hardest": 1.0, "sampled": 0.0},
+    "as many skipped, by chance": {"hardest": 0.0, "sampled": 0.2},
     "no label smoothing": {"label_smoothing": 0.0},
-    "no weight averaging": {"averaging": 0.0},
+    "weight averaging 0.99": {"averaging": 0.99},
     "constant learning rate": {"schedule": "constant"},
     "cosine instead of triangle": {"schedule": "cosine"},
     "no warm-up": {"warmup": 0.001},
     "no augmentation": {"augment": None},
     "dropout 0.2": {"dropout": 0.2},
+    "momentum 0.9": {"momentum": 0.9},
+    "batches of 96": {"batch_size": 96},
     "batches of 512": {"batch_size": 512},
     "float32": {"precision": "float32"},
 }
@@ -72,7 +74,7 @@ def race(size: Size) -> Contestants:
     """The sprint: everybody on all training images, the same two cores, in turn."""
     data = load("mnist").limit(size.images)
     sprint = PRESETS["sprint"]
-    dash = replace(sprint, recipe=replace(sprint.recipe, epochs=2))
+    dash = replace(sprint, recipe=replace(sprint.recipe, epochs=2, hardest=0.05, sampled=0.05))
     return {
         "sprint": _seeds(sprint.target, sprint.recipe, data, size.seeds),
         "dash": _seeds(dash.target, dash.recipe, data, size.seeds),
@@ -93,9 +95,13 @@ def tiny(size: Size) -> Contestants:
     return _track("tiny", PRESETS["tiny"], size)
 
 
-def plain(size: Size) -> Contestants:
-    """The notebook's network and recipe."""
-    return _track("plain", DEFAULT, size)
+def gpu(size: Size) -> Contestants:
+    """The sprint on a GPU, data resident; nobody where there is none."""
+    if not torch.cuda.is_available():
+        return {}
+    data, sprint = load("mnist").limit(size.images), PRESETS["sprint"]
+    next(_seeds(sprint.target, sprint.recipe, data.limit(3_000), 1, "cuda"))  # the first kernels are loaded meanwhile
+    return {"sprint": _seeds(sprint.target, sprint.recipe, data, size.seeds, "cuda")}
 
 
 def loop(size: Size) -> Contestants:
@@ -113,6 +119,14 @@ def loop(size: Size) -> Contestants:
             history = fit(SeedNet(), data, recipe, progress=False)
             yield {"images_per_second": len(data.train) / history.seconds, "precision": history.precision}
 
+    def compiled_loop(recipe: Recipe) -> Iterator[Record]:
+        model = SeedNet()
+        model.compile()
+        first = fit(model, data, recipe, progress=False).seconds  # most of it compiling
+        for _ in range(size.repeats):
+            history = fit(model, data, recipe, progress=False)
+            yield {"images_per_second": len(data.train) / history.seconds, "compile_seconds": first - history.seconds}
+
     peak, bandwidth = matmul_peak(), copy_bandwidth()
     facts = {"multiply_adds": _multiply_adds(SeedNet()), "matmul_peak": peak, "copy_bandwidth": bandwidth}
     return {
@@ -121,6 +135,7 @@ def loop(size: Size) -> Contestants:
         "the lab's loop": our_loop(ours),
         "the lab's loop, batch 128": our_loop(replace(ours, batch_size=128)),
         "the lab's loop, float32": our_loop(replace(ours, precision="float32")),
+        "the lab's loop, compiled": compiled_loop(replace(ours, batch_size=250, averaging=0)),  # batches of one size
     }
 
 
@@ -175,7 +190,7 @@ PARTS = {
     "race": race,
     "peak": peak,
     "tiny": tiny,
-    "plain": plain,
+    "gpu": gpu,
     "loop": loop,
     "ablation": ablation,
     "growth": growth,
@@ -189,10 +204,10 @@ def _track(name: str, preset: Preset, size: Size) -> Contestants:
     return {name: _seeds(preset.target, preset.recipe, load("mnist").limit(size.images), size.seeds)}
 
 
-def _seeds(target: str, recipe: Recipe, data: Data, seeds: int) -> Iterator[Record]:
+def _seeds(target: str, recipe: Recipe, data: Data, seeds: int, device: str = "cpu") -> Iterator[Record]:
     """One whole run a seed; the test set is read once, after each."""
     for seed in range(seeds):
-        done = run(lambda: network(target), data, replace(recipe, seed=seed), progress=False)
+        done = run(lambda: network(target), data, replace(recipe, seed=seed), progress=False, device=device)
         yield {
             "target": target,
             "seed": seed,

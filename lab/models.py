@@ -132,4 +132,4 @@ class TinyNet(StagesNet):
     """The network of the preset tiny: the smallest that we know at 99.4 %."""
 
     def __init__(self) -> None:
-        super().__init__((8, 8, 9, 9, 10), (1, 3, 4), nn.SiLU, 0.01)
+        super().__init__((8, 8, 9, 9, 10), (1, 3, 4), nn.SiLU, dropout=0.01)

@@ -27,13 +27,17 @@ class Run:
         return {"accuracy": self.accuracy, "seconds": self.history.seconds, "history": self.history.to_dict()}
 
 
-def run(build: Callable[[], nn.Module], data: Data, recipe: Recipe, progress: bool | None = None) -> Run:
-    """Build a network with first weights drawn from `recipe.seed`, train it, and only then read the test set."""
+def run(
+    build: Callable[[], nn.Module], data: Data, recipe: Recipe, progress: bool | None = None, device: str | None = None
+) -> Run:
+    """Build a network with first weights drawn from `recipe.seed`, train it, and only then read the test set.
+
+    device: "cpu" or "cuda"; None takes the GPU where there is one.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = build()
-    if torch.cuda.is_available():
-        model.cuda()
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     history = fit(model, data, recipe, progress)
     return Run(model, history, accuracy(model, data.test))
 

@@ -301,6 +301,8 @@ def _check(model: nn.Module, train: Labelled, recipe: Recipe) -> None:
         )
     if recipe.epochs < 1 or recipe.batch_size < 2 or recipe.learning_rate <= 0:
         raise TrainingError("a recipe needs at least 1 epoch, batches of 2 images and a learning rate above 0.")
+    if not (0 <= recipe.hardest <= 1 and 0 <= recipe.sampled <= 1):
+        raise TrainingError("a recipe's `hardest` and `sampled` are parts of the images, from 0 to 1 each.")
     if next(model.parameters(), None) is None:
         raise TrainingError("the network has no parameters: there is nothing to train.")
     classes = predict(model, images[:2]).shape[-1]

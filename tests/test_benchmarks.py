@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,17 @@ FALSE_ALARMS = 0.001
 """How often the next test fails though nothing has changed."""
 
 
-def test_the_sprint_is_as_accurate_as_its_record() -> None:
-    recorded = [run["accuracy"] for run in report.read(bench.HOME / "results")["race"]["records"]["sprint"]]
-    seeds = range(100, 103)  # none that the record has
-    preset = PRESETS["sprint"]
+@pytest.mark.parametrize(
+    ("name", "part", "seeds"),
+    [
+        ("sprint", "race", range(100, 103)),  # none that the record has
+        pytest.param("peak", "peak", [100], marks=pytest.mark.slow),
+        pytest.param("tiny", "tiny", [100], marks=pytest.mark.slow),
+    ],
+)
+def test_presets_are_as_accurate_as_their_record(name: str, part: str, seeds: Iterable[int]) -> None:
+    recorded = [run["accuracy"] for run in report.read(bench.HOME / "results")[part]["records"][name]]
+    preset = PRESETS[name]
     found = [run.accuracy for run in runs(lambda: network(preset.target), load("mnist"), preset.recipe, seeds)]
     assert statistics.mean(found) >= alarm_level(recorded, len(found), FALSE_ALARMS), found
 
@@ -53,8 +60,9 @@ def test_the_record_is_of_the_presets_as_they_are() -> None:
             assert record["recipe"] | {"seed": 0} == wanted
 
 
-def test_the_page_says_what_the_records_say() -> None:
+def test_the_pages_say_what_the_records_say() -> None:
     assert report.render(bench.HOME) == (bench.HOME / "RESULTS.md").read_text()
+    assert report.readme(report.README.read_text()) == report.README.read_text()
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -114,7 +122,7 @@ def test_contestants_run_in_turn_and_every_record_is_kept_at_once(
 
 
 def test_a_baseline_stops_when_it_gets_there() -> None:
-    laps = (baselines.Lap(n, 1.0, accuracy) for n, accuracy in enumerate([0.99, 0.9941, 0.995], 1))
+    laps = (baselines.Lap(n, 1.0, accuracy, 7) for n, accuracy in enumerate([0.99, 0.9941, 0.995], 1))
     assert [record["epoch"] for record in bench._until(0.994, laps)] == [1, 2]
 
 
@@ -143,7 +151,7 @@ def test_what_the_machine_can_do_is_measured() -> None:
 
 def test_the_race_is_judged_by_the_first_lap_that_gets_there() -> None:
     def lap(epoch: int, accuracy: float) -> dict[str, Any]:
-        return {"epoch": epoch, "seconds": 50.0, "accuracy": accuracy}
+        return {"epoch": epoch, "seconds": 50.0, "accuracy": accuracy, "parameters": 9}
 
     def seed(number: int, accuracy: float) -> dict[str, Any]:
         return {"seed": number, "seconds": 4.0 + number, "accuracy": accuracy, "parameters": 7, "target": "x"}

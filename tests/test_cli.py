@@ -17,7 +17,8 @@ from lab import runs
 from lab.cli import main
 from lab.data import Data, Labelled
 from lab.graph import capture, load, save
-from lab.models import LabNet
+from lab.models import LabNet, SprintNet
+from lab.presets import PRESETS
 from lab.train import Recipe
 
 NET = """
@@ -305,15 +306,33 @@ def test_check_called_wrongly(arguments, message):
 def test_train(small_data):
     result = call("train", "net.py", "--epochs", 1, "--seeds", 2, "--save", "new/folder")
     assert result.exit_code == 0
-    first, second, mean = result.stdout.splitlines()
+    header, first, second, mean, margins = result.stdout.splitlines()
+    assert header == "net.py, 218 parameters, 1 epochs"
     assert first.startswith("seed 0: ")
     assert second.startswith("seed 1: ")
     assert mean.startswith("mean ")
     assert ", 2 of 2 seeds, " in mean
+    assert margins.startswith("95 % interval: ± ")
+    assert margins.endswith(" for the choice of test images")
     saved = load("new/folder")
     assert saved.parameters == 218
     wanted = float(second.split()[2].rstrip("%"))  # the last run's network is the one that is saved
     assert 100 * runs.accuracy(saved.build(), small_data.test) == pytest.approx(wanted, abs=0.01)
+
+
+def test_train_with_a_preset(small_data, monkeypatch):
+    recipes, fit = [], runs.fit
+    monkeypatch.setattr(runs, "fit", lambda model, data, recipe, *_: recipes.append(recipe) or fit(model, data, recipe))
+    result = call("train", "--preset", "sprint", "--epochs", 1)
+    assert result.exit_code == 0
+    graph = capture(SprintNet())
+    assert result.stdout.startswith(f"lab.models:SprintNet, {graph.parameters:,} parameters, 1 epochs\nseed 0: ")
+    assert "interval" not in result.stdout, "one seed has none"
+    assert recipes == [replace(PRESETS["sprint"].recipe, epochs=1)]
+    result = call("train", "net.py", "--preset", "peak", "--epochs", 1, "--json")
+    report = json.loads(result.stdout)
+    assert (report["target"], report["preset"], report["parameters"]) == ("net.py", "peak", 218)
+    assert recipes[1] == replace(PRESETS["peak"].recipe, epochs=1)
 
 
 def test_train_as_json(small_data):
@@ -338,6 +357,7 @@ def test_interrupted_training_ends_with_status_1(small_data, monkeypatch):
     ("arguments", "message"),
     [
         (["--data", "nope"], "There is no data set 'nope'. The lab knows mnist, "),
+        (["--preset", "fast"], "there is no preset 'fast': take sprint, peak, tiny."),
         (["--epochs", "0"], "Invalid value for '--epochs': 0 is not in the range x>=1"),
         (["--seeds", "0"], "Invalid value for '--seeds': 0 is not in the range x>=1"),
         (["--save", "net.py"], "Invalid value for '--save': Directory 'net.py' is a file."),

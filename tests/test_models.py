@@ -9,7 +9,16 @@ from torch import nn
 
 from lab.graph import capture
 from lab.layers import layer_table
-from lab.models import LabNet, SeedNet, conv_block, conv_pool_block
+from lab.models import (
+    LabNet,
+    PeakNet,
+    SeedNet,
+    SprintNet,
+    StagesNet,
+    TinyNet,
+    conv_block,
+    conv_pool_block,
+)
 from lab.rules import judge, load_rubric
 
 
@@ -32,12 +41,24 @@ def test_seednet_gives_log_probabilities_over_relu_logits() -> None:
     assert (logits < 0).any(), "the flaw would not show"
 
 
-@pytest.mark.parametrize(("build", "parameters"), [(SeedNet, 18242), (LabNet, 18650)])
+@pytest.mark.parametrize(
+    ("build", "parameters"),
+    [(SeedNet, 18242), (LabNet, 18650), (SprintNet, 18082), (PeakNet, 18650), (TinyNet, 3833)],
+)
 def test_networks_keep_the_rules_and_the_table_adds_up(build: type[nn.Module], parameters: int) -> None:
     graph = capture(build())
     assert graph.parameters == parameters == sum(layer.parameters for layer in layer_table(graph))
     assert all(v.passed is not False for v in judge(load_rubric(), graph, epochs=19, accuracy=0.994))
     assert build()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_a_later_pooling_works_on_more_pixels_with_the_same_parameters() -> None:
+    c = (4, 4, 6, 6, 6)
+    early, late = (layer_table(capture(StagesNet(c, pooled))) for pooled in ((0, 2, 4), (1, 3, 4)))
+    assert [row.shape for row in early if row.kind.startswith("conv")][1:3] == [(4, 14, 14), (6, 14, 14)]
+    assert [row.shape for row in late if row.kind.startswith("conv")][1:3] == [(4, 28, 28), (6, 14, 14)]
+    assert sum(row.parameters for row in early) == sum(row.parameters for row in late)
+    assert [row.kind for row in early].count("max_pool") == [row.kind for row in late].count("max_pool")
 
 
 def test_multiply_adds_by_hand() -> None:
