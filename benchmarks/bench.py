@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmarks import baselines, report
 from benchmarks.machine import copy_bandwidth, machine, matmul_peak
-from benchmarks.search import evaluate
+from benchmarks.search import HELD_OUT, evaluate
 from lab.data import Data, load
 from lab.graph import capture
 from lab.layers import layer_table
@@ -106,7 +106,7 @@ def gpu(size: Size) -> Contestants:
 
 def loop(size: Size) -> Contestants:
     """Images a second through `SeedNet`: the seed baseline's loop, and ours."""
-    data = load("mnist").limit(6_000)
+    data = load("mnist").limit(min(12_000, size.images))
     ours = Recipe(epochs=1)
 
     def seed_loop() -> Iterator[Record]:
@@ -128,7 +128,12 @@ def loop(size: Size) -> Contestants:
             yield {"images_per_second": len(data.train) / history.seconds, "compile_seconds": first - history.seconds}
 
     peak, bandwidth = matmul_peak(), copy_bandwidth()
-    facts = {"multiply_adds": _multiply_adds(SeedNet()), "matmul_peak": peak, "copy_bandwidth": bandwidth}
+    facts = {
+        "images": len(data.train),
+        "multiply_adds": _multiply_adds(SeedNet()),
+        "matmul_peak": peak,
+        "copy_bandwidth": bandwidth,
+    }
     return {
         "limits": iter([facts]),
         "seed baseline's loop": seed_loop(),
@@ -143,11 +148,12 @@ def ablation(size: Size) -> Contestants:
     """The sprint with one thing changed, on held-out images: what did each idea give?"""
     data = load("mnist").limit(size.images)
     preset = PRESETS["sprint"]
+    held_out = min(HELD_OUT, size.images // 6)
 
     def changed(**choices: Any) -> Iterator[Record]:
         recipe = replace(preset.recipe, **choices)
         for seed in range(size.ablation_seeds):
-            yield evaluate(lambda: network(preset.target), recipe, data, seed) | {"recipe": asdict(recipe)}
+            yield evaluate(lambda: network(preset.target), recipe, data, seed, held_out) | {"recipe": asdict(recipe)}
 
     return {name: changed(**choices) for name, choices in ABLATIONS.items()}
 

@@ -121,9 +121,11 @@ def log_loss(logits: Tensor, labels: Tensor) -> float:
     return closure().item()
 
 
-def evaluate(build: Callable[[], nn.Module], recipe: Recipe, data: Data, seed: int) -> dict[str, Any]:
-    """Train once with `seed` and `HELD_OUT` images held out, and measure on those."""
-    parts = data.split(seed, HELD_OUT)
+def evaluate(
+    build: Callable[[], nn.Module], recipe: Recipe, data: Data, seed: int, held_out: int = HELD_OUT
+) -> dict[str, Any]:
+    """Train once with `seed` and some images held out, and measure on those."""
+    parts = data.split(seed, held_out)
     assert parts.validation is not None
     torch.manual_seed(seed)
     model = build()
@@ -134,7 +136,7 @@ def evaluate(build: Callable[[], nn.Module], recipe: Recipe, data: Data, seed: i
     right = int((logits.argmax(1) == parts.validation.labels).sum())
     return {
         "seed": seed,
-        "accuracy": right / HELD_OUT,
+        "accuracy": right / held_out,
         "log_loss": log_loss(logits, parts.validation.labels),
         "seconds": seconds,  # of the processor, which a neighbour slows less than the clock
         "parameters": sum(p.numel() for p in model.parameters()),

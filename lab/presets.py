@@ -29,9 +29,9 @@ PRESETS = {
         "lab.models:SprintNet",
         Recipe(
             epochs=3,
-            batch_size=192,
+            batch_size=256,
             learning_rate=0.025,
-            muon=0.09,
+            muon=0.11,
             warmup=0.1,
             momentum=0.8,
             weight_decay=0.006,

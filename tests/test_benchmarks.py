@@ -205,12 +205,11 @@ def test_the_log_loss_is_that_of_the_best_temperature() -> None:
 
 
 def test_a_trial_is_measured_on_images_held_out_for_it(few: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "HELD_OUT", 100)
     seen = []
     monkeypatch.setattr(search, "fit", lambda model, data, *rest, **named: seen.append(data))
     monkeypatch.setattr(Data, "test", property(lambda self: pytest.fail("the test set was read")))
     preset = PRESETS["sprint"]
-    result = search.evaluate(lambda: network(preset.target), preset.recipe, few, 3)
+    result = search.evaluate(lambda: network(preset.target), preset.recipe, few, 3, held_out=100)
     assert len(seen[0].train) == 500
     assert 0 <= result["accuracy"] <= 1
     assert result["seed"] == 3
