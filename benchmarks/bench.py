@@ -1,7 +1,8 @@
 """Measures everything that RESULTS.md says, and writes it down: `make bench`, or `make bench QUICK=1` in 5 minutes.
 
 A part is a list of contestants. Each contestant is a generator of records; the bench lets each make one in turn, in
-one process, so that all meet the same machine. Every record is on disk (results/PART.json) before the next begins.
+one process, so that all meet the same machine. Every record is on disk (results/PART.partial) before the next begins;
+the record of before (results/PART.json) is replaced when the part is complete.
 """
 
 import json
@@ -17,7 +18,7 @@ from torch import nn
 
 from benchmarks import baselines, report
 from benchmarks.machine import copy_bandwidth, machine, matmul_peak
-from benchmarks.search import HELD_OUT, evaluate
+from benchmarks.search import HELD_OUT, evaluate, whole
 from lab.data import Data, load
 from lab.graph import capture
 from lab.layers import layer_table
@@ -116,15 +117,15 @@ def loop(size: Size) -> Contestants:
 
     def our_loop(recipe: Recipe) -> Iterator[Record]:
         for _ in range(size.repeats):
-            history = fit(SeedNet(), data, recipe, progress=False)
+            history = whole(fit(SeedNet(), data, recipe, progress=False))
             yield {"images_per_second": len(data.train) / history.seconds, "precision": history.precision}
 
     def compiled_loop(recipe: Recipe) -> Iterator[Record]:
         model = SeedNet()
         model.compile()
-        first = fit(model, data, recipe, progress=False).seconds  # most of it compiling
+        first = whole(fit(model, data, recipe, progress=False)).seconds  # most of it compiling
         for _ in range(size.repeats):
-            history = fit(model, data, recipe, progress=False)
+            history = whole(fit(model, data, recipe, progress=False))
             yield {"images_per_second": len(data.train) / history.seconds, "compile_seconds": first - history.seconds}
 
     peak, bandwidth = matmul_peak(), copy_bandwidth()
@@ -169,12 +170,12 @@ def growth(size: Size) -> Contestants:
         for _ in range(max(2, size.repeats // 2)):
             torch.set_num_threads(cores)
             try:
-                history = fit(build(), data, Recipe(epochs=1, batch_size=batch, averaging=0), progress=False)
+                recipe = Recipe(epochs=1, batch_size=batch, averaging=0)
+                history = whole(fit(build(), data, recipe, progress=False))
             finally:
                 torch.set_num_threads(threads)
-            yield {"seconds": history.seconds * 60_000 / len(data.train), "batch": batch, "threads": cores} | _costs(
-                build
-            )
+            seconds = history.seconds * 60_000 / len(data.train)
+            yield {"seconds": seconds, "batch": batch, "threads": cores} | _costs(build)
 
     def limits() -> Iterator[Record]:
         for cores in sorted({1, threads}):
@@ -214,6 +215,7 @@ def _seeds(target: str, recipe: Recipe, data: Data, seeds: int, device: str = "c
     """One whole run a seed; the test set is read once, after each."""
     for seed in range(seeds):
         done = run(lambda: network(target), data, replace(recipe, seed=seed), progress=False, device=device)
+        whole(done.history)
         yield {
             "target": target,
             "seed": seed,
@@ -269,16 +271,17 @@ def _costs(build: Callable[[], nn.Module]) -> Record:
 
 
 def measure(part: str, size: Size, folder: Path) -> None:
-    """Run a part, each contestant in turn, and keep every record in folder/PART.json."""
+    """Run a part, each contestant in turn; folder/PART.json is there when all are done."""
     contestants = PARTS[part](size)
     results: Record = {
         "part": part,
         "machine": machine(),
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
         "size": asdict(size),
-        "complete": False,
         "records": {name: [] for name in contestants},
     }
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{part}.partial"
     waiting = dict(contestants)
     while waiting:
         for name in list(waiting):
@@ -287,15 +290,14 @@ def measure(part: str, size: Size, folder: Path) -> None:
                 del waiting[name]
                 continue
             results["records"][name].append(record)
-            _write(folder / f"{part}.json", results)
+            _write(partial, results)
             click.echo(f"{part}: {name}: {_line(record)}")
-    results["complete"] = True
-    _write(folder / f"{part}.json", results)
+    _write(partial, results)
+    partial.replace(folder / f"{part}.json")
 
 
 def _write(path: Path, results: Record) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
+    beside = path.with_suffix(".new")
     beside.write_text(json.dumps(results, indent=1) + "\n")
     beside.replace(path)
 

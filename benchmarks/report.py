@@ -21,6 +21,8 @@ HOME = Path(__file__).parent
 TARGET = 0.994
 TEST_IMAGES = 10_000
 TRACKS = ("peak", "tiny")
+PUBLISHED_EPOCH = 11
+"""At which the seed baseline first passes 99.4 % in its own published log."""
 README = HOME.parent / "README.md"
 _BEGIN, _END = "<!-- made by make bench -->", "<!-- end of what make bench made -->"
 Record = dict[str, Any]
@@ -119,6 +121,8 @@ def _race(records: dict[str, list[Record]]) -> Record:
             "best": max(lap["accuracy"] for lap in example),
         },
         "ratio": seconds / sprint["seconds"],
+        "published_epoch": PUBLISHED_EPOCH,
+        "published_ratio": sum(lap["seconds"] for lap in laps[:PUBLISHED_EPOCH]) / sprint["seconds"],
     }
 
 
@@ -212,20 +216,19 @@ def _draw_race(records: dict[str, list[Record]]) -> Figure:
             seconds += lap["seconds"]
             clock.append(seconds)
         axis.plot(clock, [lap["accuracy"] for lap in records[name]], marker + "-", color=colour, markersize=4)
-        axis.annotate(f"{name}, epoch by epoch", (clock[0], records[name][0]["accuracy"]), (6, -12),
-                      textcoords="offset points", color=colour, fontsize=9)  # fmt: skip
+        axis.annotate(f"{name},\nepoch by epoch", (clock[-1], records[name][-1]["accuracy"]), (8, 0), va="center",
+                      textcoords="offset points", color=colour, fontsize=8)  # fmt: skip
     several = (
         ("sprint", BLUE, "D", "our sprint"),
-        ("dash", SKY, "v", "its first two epochs as a run"),
+        ("dash", SKY, "v", "the same in two epochs"),
         ("speed record", ORANGE, "^", "the speed record's recipe"),
-        ("speed record, as we do", GREEN, "<", "the same in our loop"),
+        ("speed record, as we do", GREEN, "<", "that in our precision and layout"),
     )
     for name, colour, marker, label in several:
         runs = records[name]
         axis.scatter([r["seconds"] for r in runs], [r["accuracy"] for r in runs], s=22, color=colour, marker=marker,
                      label=f"{label} ({len(runs)} seeds)", zorder=3)  # fmt: skip
     axis.axhline(TARGET, color="0.4", linestyle="--", linewidth=1)
-    axis.text(axis.get_xlim()[1], TARGET, "99.4 % ", ha="right", va="bottom", color="0.4", fontsize=9)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     last = [lap["accuracy"] for runs in records.values() for lap in runs[-1:]]  # the first epochs fall out below
@@ -233,7 +236,9 @@ def _draw_race(records: dict[str, list[Record]]) -> Figure:
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axis.set_xlabel("seconds of training, log scale")
     axis.set_ylabel("accuracy on the test images")
-    axis.legend(fontsize=8, loc="lower right")
+    axis.text(axis.get_xlim()[0], TARGET, " 99.4 %", va="bottom", color="0.4", fontsize=9)
+    axis.set_xlim(right=5 * axis.get_xlim()[1])  # room for the names of the lines
+    axis.legend(fontsize=8, loc="upper center")
     figure.tight_layout()
     return figure
 
@@ -284,7 +289,8 @@ def _draw_growth(records: dict[str, list[Record]]) -> Figure:
     axes[2].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes[2].set_xlabel("images a batch (LabNet)")
     several = [_median(records[name]) for name in records if name.startswith("threads")]
-    axes[3].bar([str(r["threads"]) for r in several], [r["seconds"] for r in several], color=SKY, width=0.5)
+    axes[3].plot([str(r["threads"]) for r in several], [r["seconds"] for r in several], "o-", color=BLUE)
+    axes[3].margins(x=0.5)
     axes[3].set_xlabel("threads (LabNet)")
     axes[0].set_yscale("log")
     axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -29,7 +29,7 @@ from benchmarks.machine import machine
 from lab.augment import Affine
 from lab.data import Data, load
 from lab.models import StagesNet, StridedNet
-from lab.train import Recipe, fit, predict
+from lab.train import History, Recipe, fit, predict
 
 HELD_OUT = 10_000
 FOLDER = Path(__file__).parent / "search"
@@ -130,7 +130,7 @@ def evaluate(
     torch.manual_seed(seed)
     model = build()
     started = time.process_time()
-    fit(model, replace(parts, validation=None), replace(recipe, seed=seed), progress=False)
+    whole(fit(model, replace(parts, validation=None), replace(recipe, seed=seed), progress=False))
     seconds = time.process_time() - started
     logits = predict(model, parts.validation.images)
     right = int((logits.argmax(1) == parts.validation.labels).sum())
@@ -141,6 +141,13 @@ def evaluate(
         "seconds": seconds,  # of the processor, which a neighbour slows less than the clock
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+def whole(history: History) -> History:
+    """The same history; an interrupted run ends the program, because half a run is no measurement."""
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return history
 
 
 @click.command()

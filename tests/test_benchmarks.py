@@ -20,6 +20,7 @@ from lab.rules import judge, load_rubric
 from lab.runs import runs
 from lab.stats import alarm_level
 from lab.targets import network
+from lab.train import History
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,6 @@ def test_presets_are_as_accurate_as_their_record(name: str, part: str, seeds: It
 def test_the_record_is_of_the_presets_as_they_are() -> None:
     parts = report.read(bench.HOME / "results")
     for name, part in (("sprint", "race"), ("peak", "peak"), ("tiny", "tiny")):
-        assert parts[part]["complete"]
         records = parts[part]["records"][name]
         assert len({record["seed"] for record in records}) == 10
         for record in records:
@@ -102,11 +102,14 @@ def test_contestants_run_in_turn_and_every_record_is_kept_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, order = tmp_path / "results" / "fake.json", []
+    path.parent.mkdir()
+    path.write_text("the record of before")
 
     def contestant(name: str, n: int) -> Iterator[dict[str, Any]]:
         for i in range(n):
             if order:
-                kept = json.loads(path.read_text())["records"]
+                assert path.read_text() == "the record of before"
+                kept = json.loads(path.with_suffix(".partial").read_text())["records"]
                 assert sum(len(several) for several in kept.values()) == len(order)
             order.append(name)
             yield {"seed": i, "seconds": 1.5}
@@ -115,7 +118,6 @@ def test_contestants_run_in_turn_and_every_record_is_kept_at_once(
     bench.measure("fake", bench.QUICK, path.parent)
     assert order == ["a", "b", "a", "a"]
     kept = json.loads(path.read_text())
-    assert kept["complete"]
     assert [record["seed"] for record in kept["records"]["a"]] == [0, 1, 2]
     assert kept["machine"]["threads"] == torch.get_num_threads()
     assert "fake: a: seed 2, seconds 1.5" in capsys.readouterr().out
@@ -133,6 +135,16 @@ def test_runs_of_a_preset_are_recorded_whole(few: Data) -> None:
     assert json.loads(json.dumps(records))[1]["recipe"]["seed"] == 1
     part = preset.recipe.hardest + preset.recipe.sampled
     assert records[0]["images"] == 600 + round(600 * part)
+
+
+def test_half_a_run_is_not_recorded(few: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = PRESETS["sprint"]
+    stopped = History(preset.recipe, "cpu", "float32", 1, interrupted=True)
+    monkeypatch.setattr("lab.runs.fit", lambda *rest: stopped)
+    with pytest.raises(KeyboardInterrupt):
+        next(bench._seeds(preset.target, preset.recipe, few, 1))
+    with pytest.raises(KeyboardInterrupt):
+        search.whole(stopped)
 
 
 def test_every_ablation_changes_something_of_the_sprint() -> None:
@@ -205,8 +217,8 @@ def test_the_log_loss_is_that_of_the_best_temperature() -> None:
 
 
 def test_a_trial_is_measured_on_images_held_out_for_it(few: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(search, "fit", lambda model, data, *rest, **named: seen.append(data))
+    seen, fit = [], search.fit
+    monkeypatch.setattr(search, "fit", lambda model, data, *rest, **named: seen.append(data) or fit(model, data, *rest))
     monkeypatch.setattr(Data, "test", property(lambda self: pytest.fail("the test set was read")))
     preset = PRESETS["sprint"]
     result = search.evaluate(lambda: network(preset.target), preset.recipe, few, 3, held_out=100)
