@@ -236,7 +236,7 @@ def _draw_race(records: dict[str, list[Record]]) -> Figure:
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axis.set_xlabel("seconds of training, log scale")
     axis.set_ylabel("accuracy on the test images")
-    axis.text(axis.get_xlim()[0], TARGET, " 99.4 %", va="bottom", color="0.4", fontsize=9)
+    axis.text(0.4, TARGET, "99.4 %", transform=axis.get_yaxis_transform(), va="bottom", color="0.4", fontsize=9)
     axis.set_xlim(right=5 * axis.get_xlim()[1])  # room for the names of the lines
     axis.legend(fontsize=8, loc="upper center")
     figure.tight_layout()
