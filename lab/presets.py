@@ -58,7 +58,7 @@ PRESETS = {
             label_smoothing=0,
             augment=Affine(shift=1.5, degrees=7, scale=0.07, shear=0.07),
         ),
-        "the smallest that reaches 99.4 %",
+        "the most accurate with fewer than 4,000 parameters",
     ),
 }
 
