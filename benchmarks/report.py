@@ -251,16 +251,18 @@ def _draw_tracks(records: dict[str, list[Record]]) -> Figure:
         parameters = runs[0]["parameters"]
         axis.scatter([parameters] * len(runs), accuracies, s=18, color=colour, alpha=0.6)
         margin = stats.mean_margin(accuracies) if len(runs) > 1 else 0
-        axis.errorbar([parameters * 1.06], [stats.spread(accuracies)[0]], [margin], color=colour, fmt="_", capsize=4)
+        axis.errorbar([parameters * 1.03], [stats.spread(accuracies)[0]], [margin], color=colour, fmt="_", capsize=4)
         axis.annotate(f"{name}, {parameters:,}", (parameters, min(accuracies)), (0, -12), textcoords="offset points",
                       ha="center", va="top", color=colour, fontsize=9)  # fmt: skip
     axis.axhline(TARGET, color="0.4", linestyle="--", linewidth=1)
     axis.axvline(20_000, color="0.4", linestyle=":", linewidth=1)
     axis.set_xscale("log")
     axis.set_xlim(1_500, 30_000)
-    axis.set_ylim(bottom=min(axis.get_ylim()[0], 0.9925))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    low, high = axis.get_ylim()
+    axis.set_ylim(low - 0.15 * (high - low), high)  # room for the names below the dots
+    axis.set_xticks([2000, 4000, 8000, 16000], ["2,000", "4,000", "8,000", "16,000"])
+    axis.set_xticks([], minor=True)
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
     axis.set_xlabel("parameters, log scale; the dotted line is the assignment's limit")
     axis.set_ylabel("accuracy on the test images")
     figure.tight_layout()
