@@ -23,7 +23,7 @@ lab: $(LAB_READY) ## execute the whole notebook, real training on real MNIST, an
 
 test: lint units ## everything that is checked on every push
 
-test-all: lint ## the same, and what takes longer: five seeds of real training
+test-all: lint ## the same, and what takes longer: LabNet, Peak and Tiny trained
 	$(MAKE) units MARKED=
 
 MARKED := -m "not slow"

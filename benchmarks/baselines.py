@@ -45,7 +45,7 @@ def seed_baseline(seed: int, data: Data, epochs: int = 19) -> Iterator[Lap]:
     loader = DataLoader(Subset(train, range(len(data.train))), batch_size=128, shuffle=True)
     for epoch in range(1, epochs + 1):
         seconds = _train(model, loader, optimizer)
-        yield Lap(epoch, seconds, _test(model, DataLoader(test, batch_size=1000)), _parameters(model))
+        yield Lap(epoch, seconds, _test(model, DataLoader(test, batch_size=1000)), parameter_count(model))
 
 
 class ExampleNet(nn.Module):
@@ -81,7 +81,7 @@ def pytorch_example(seed: int, data: Data, epochs: int = 14) -> Iterator[Lap]:
     loader = DataLoader(Subset(train, range(len(data.train))), batch_size=64)
     for epoch in range(1, epochs + 1):
         seconds = _train(model, loader, optimizer)
-        yield Lap(epoch, seconds, _test(model, DataLoader(test, batch_size=1000)), _parameters(model))
+        yield Lap(epoch, seconds, _test(model, DataLoader(test, batch_size=1000)), parameter_count(model))
         scheduler.step()
 
 
@@ -104,7 +104,7 @@ def speed_record(seed: int, data: Data, as_we_do: bool = False) -> Iterator[Lap]
     torch.manual_seed(seed)
     model = SpeedNet()
     if as_we_do:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch declares no such overload
     images, labels = to_input(data.train.images), data.train.labels
     optimizer = optim.Adam(model.parameters(), lr=0.01, betas=(0.7, 0.9))
     scheduler = OneCycleLR(optimizer, max_lr=0.01, total_steps=-(-len(images) // 256))
@@ -118,11 +118,11 @@ def speed_record(seed: int, data: Data, as_we_do: bool = False) -> Iterator[Lap]
         optimizer.step()
         scheduler.step()
     seconds = time.perf_counter() - started
-    model.eval()
-    yield Lap(1, seconds, accuracy(model, data.test), _parameters(model))
+    yield Lap(1, seconds, accuracy(model, data.test), parameter_count(model))
 
 
-def _parameters(model: nn.Module) -> int:
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers a network learns."""
     return sum(p.numel() for p in model.parameters())
 
 
@@ -140,5 +140,5 @@ def _train(model: nn.Module, loader: "DataLoader[tuple[Tensor, Tensor]]", optimi
 @torch.no_grad()
 def _test(model: nn.Module, loader: "DataLoader[tuple[Tensor, Tensor]]") -> float:
     model.eval()
-    right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in loader)
-    return right / len(loader.dataset)  # type: ignore[arg-type]
+    right = [model(images).argmax(1) == labels for images, labels in loader]
+    return torch.cat(right).double().mean().item()

@@ -5,9 +5,9 @@ one process, so that all meet the same machine. Every record is on disk (results
 the record of before (results/PART.json) is replaced when the part is complete.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ import click
 import torch
 from torch import nn
 
-from benchmarks import baselines, report
+from benchmarks import baselines, records, report
 from benchmarks.machine import copy_bandwidth, machine, matmul_peak
+from benchmarks.records import HOME, Record
+from benchmarks.report import TARGET
 from benchmarks.search import HELD_OUT, evaluate, whole
 from lab.data import Data, load
 from lab.graph import capture
@@ -28,9 +30,6 @@ from lab.runs import run
 from lab.targets import network
 from lab.train import Recipe, fit
 
-HOME = Path(__file__).parent
-TARGET = 0.994
-Record = dict[str, Any]
 Contestants = dict[str, Iterator[Record]]
 
 
@@ -92,7 +91,7 @@ def peak(size: Size) -> Contestants:
 
 
 def tiny(size: Size) -> Contestants:
-    """The smallest at 99.4 %."""
+    """The most accurate with fewer than 4,000 parameters."""
     return _track("tiny", PRESETS["tiny"], size)
 
 
@@ -128,12 +127,11 @@ def loop(size: Size) -> Contestants:
             history = whole(fit(model, data, recipe, progress=False))
             yield {"images_per_second": len(data.train) / history.seconds, "compile_seconds": first - history.seconds}
 
-    peak, bandwidth = matmul_peak(), copy_bandwidth()
     facts = {
         "images": len(data.train),
-        "multiply_adds": _multiply_adds(SeedNet()),
-        "matmul_peak": peak,
-        "copy_bandwidth": bandwidth,
+        "multiply_adds": _costs(SeedNet())["multiply_adds"],
+        "matmul_peak": matmul_peak(),
+        "copy_bandwidth": copy_bandwidth(),
     }
     return {
         "limits": iter([facts]),
@@ -167,23 +165,18 @@ def growth(size: Size) -> Contestants:
     data = load("mnist").limit(6_000)
 
     def timed(build: Callable[[], nn.Module], batch: int, cores: int) -> Iterator[Record]:
+        recipe, costs = Recipe(epochs=1, batch_size=batch, averaging=0), _costs(build())
         for _ in range(max(2, size.repeats // 2)):
-            torch.set_num_threads(cores)
-            try:
-                recipe = Recipe(epochs=1, batch_size=batch, averaging=0)
+            with _threads(cores):
                 history = whole(fit(build(), data, recipe, progress=False))
-            finally:
-                torch.set_num_threads(threads)
             seconds = history.seconds * 60_000 / len(data.train)
-            yield {"seconds": seconds, "batch": batch, "threads": cores} | _costs(build)
+            yield {"seconds": seconds, "batch": batch, "threads": cores} | costs
 
     def limits() -> Iterator[Record]:
         for cores in sorted({1, threads}):
-            torch.set_num_threads(cores)
-            try:
-                yield {"threads": cores, "matmul_peak": matmul_peak(), "copy_bandwidth": copy_bandwidth()}
-            finally:
-                torch.set_num_threads(threads)
+            with _threads(cores):
+                limits = {"matmul_peak": matmul_peak(), "copy_bandwidth": copy_bandwidth()}
+            yield {"threads": cores} | limits
 
     return (
         {"limits": limits()}
@@ -221,7 +214,7 @@ def _seeds(target: str, recipe: Recipe, data: Data, seeds: int, device: str = "c
             "seed": seed,
             "accuracy": done.accuracy,
             "seconds": done.history.seconds,
-            "parameters": sum(p.numel() for p in done.model.parameters()),
+            "parameters": baselines.parameter_count(done.model),
             "images": sum(epoch.images for epoch in done.history.epochs),
             "precision": done.history.precision,
             "recipe": asdict(done.history.recipe),
@@ -252,13 +245,19 @@ def _stages(width: int) -> Callable[[], nn.Module]:
     return lambda: StagesNet(c)
 
 
-def _multiply_adds(model: nn.Module) -> int:
-    return sum(layer.multiply_adds for layer in layer_table(capture(model)))
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def _costs(build: Callable[[], nn.Module]) -> Record:
+def _costs(model: nn.Module) -> Record:
     """Of one image: what is learnt, computed, and moved through memory (each layer's output, written and read)."""
-    table = layer_table(capture(build()))
+    table = layer_table(capture(model))
     values = sum(torch.Size(layer.shape).numel() for layer in table)
     return {
         "parameters": sum(layer.parameters for layer in table),
@@ -280,7 +279,6 @@ def measure(part: str, size: Size, folder: Path) -> None:
         "size": asdict(size),
         "records": {name: [] for name in contestants},
     }
-    folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{part}.partial"
     waiting = dict(contestants)
     while waiting:
@@ -290,16 +288,10 @@ def measure(part: str, size: Size, folder: Path) -> None:
                 del waiting[name]
                 continue
             results["records"][name].append(record)
-            _write(partial, results)
+            records.write(partial, results)
             click.echo(f"{part}: {name}: {_line(record)}")
-    _write(partial, results)
+    records.write(partial, results)
     partial.replace(folder / f"{part}.json")
-
-
-def _write(path: Path, results: Record) -> None:
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(results, indent=1) + "\n")
-    beside.replace(path)
 
 
 def _line(record: Record) -> str:

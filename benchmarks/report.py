@@ -1,23 +1,21 @@
 """What was measured, to read: RESULTS.md and its plots, from results/*.json alone.
 
-python -m benchmarks.report            # write them anew
-python -m benchmarks.report --check    # is RESULTS.md what the records say? Status 1 if not
+python -m benchmarks.report
 """
 
-import json
 import statistics
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from benchmarks import records
+from benchmarks.records import HOME, Record
 from lab import stats
 from lab.plots import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 
-HOME = Path(__file__).parent
 TARGET = 0.994
 TEST_IMAGES = 10_000
 TRACKS = ("peak", "tiny")
@@ -25,12 +23,11 @@ PUBLISHED_EPOCH = 11
 """At which the seed baseline first passes 99.4 % in its own published log."""
 README = HOME.parent / "README.md"
 _BEGIN, _END = "<!-- made by make bench -->", "<!-- end of what make bench made -->"
-Record = dict[str, Any]
 
 
 def read(folder: Path) -> dict[str, Record]:
     """The parts that were measured, by name."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: records.read(path) for path in sorted(folder.glob("*.json"))}
 
 
 def render(home: Path, template: str = "RESULTS.md.j2") -> str:
@@ -77,20 +74,24 @@ def _runs(records: list[Record]) -> Record:
     accuracies = [record["accuracy"] for record in records]
     seconds = [record["seconds"] for record in records]
     mean, deviation = stats.spread(accuracies)
-    margin = stats.mean_margin(accuracies) if len(accuracies) > 1 else None
     shown = ("parameters", "target", "precision", "images", "recipe")
     return {
         "seeds": len(records),
         "accuracies": accuracies,
         "mean": mean,
         "deviation": deviation,
-        "margin": margin,
+        "margin": _margin(accuracies),
         "worst": min(accuracies),
         "seconds": statistics.mean(seconds),
         "quickest": min(seconds),
         "slowest": max(seconds),
         **{name: records[0][name] for name in shown if name in records[0]},
     }
+
+
+def _margin(values: list[float]) -> float | None:
+    """Half the 95 % interval of the mean; a single value has none."""
+    return stats.mean_margin(values) if len(values) > 1 else None
 
 
 def _race(records: dict[str, list[Record]]) -> Record:
@@ -139,12 +140,13 @@ def _loop(records: dict[str, list[Record]]) -> Record:
         "loops": {
             name: {
                 "speed": statistics.median(speeds),
-                "ratio": statistics.median(a / b for a, b in zip(speeds, base, strict=True)),
-                "low": min(a / b for a, b in zip(speeds, base, strict=True)),
-                "high": max(a / b for a, b in zip(speeds, base, strict=True)),
+                "ratio": statistics.median(ratios),
+                "low": min(ratios),
+                "high": max(ratios),
                 "share": statistics.median(speeds) * work / limits["matmul_peak"],
             }
             for name, speeds in loops.items()
+            for ratios in [[a / b for a, b in zip(speeds, base, strict=True)]]
         },
     }
 
@@ -160,10 +162,10 @@ def _ablation(records: dict[str, list[Record]]) -> Record:
         rows[name] = {
             "accuracy": statistics.mean(a["accuracy"] for a in several),
             "difference": statistics.mean(accuracy),
-            "margin": stats.mean_margin(accuracy) if len(accuracy) > 1 else None,
+            "margin": _margin(accuracy),
             "log_loss": statistics.mean(a["log_loss"] for a in several),
             "loss_difference": statistics.mean(loss),
-            "loss_margin": stats.mean_margin(loss) if len(loss) > 1 else None,
+            "loss_margin": _margin(loss),
             "time": statistics.median(a["seconds"] / b["seconds"] for a, b in pairs),
             "seeds": len(several),
         }
@@ -172,17 +174,16 @@ def _ablation(records: dict[str, list[Record]]) -> Record:
 
 def _searches() -> list[Record]:
     """The trials of each search, those with the smallest log-loss first."""
-    logs = [json.loads(path.read_text()) for path in sorted((HOME / "search").glob("*.json"))]
-    return [log for log in logs if "trials" in log]
+    return [log for log in read(HOME / "search").values() if "trials" in log]
 
 
 def _tried() -> list[Record]:
     """What was tried by hand before that, in order."""
-    rows = json.loads((HOME / "search" / "tried.json").read_text())["tried"]
+    rows: list[Record] = records.read(HOME / "search" / "tried.json")["tried"]
     for row in rows:
         row["accuracy"] = statistics.mean(result["accuracy"] for result in row["results"])
         row["log_loss"] = statistics.mean(result["log_loss"] for result in row["results"])
-    return rows  # type: ignore[no-any-return]
+    return rows
 
 
 # --- plots --------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ its processor worked, too: no recipe is best, some are better than all that are 
 """
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -25,14 +24,16 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from torch import Tensor, nn
 
+from benchmarks import records
+from benchmarks.baselines import parameter_count
 from benchmarks.machine import machine
 from lab.augment import Affine
 from lab.data import Data, load
 from lab.models import StagesNet, StridedNet
+from lab.runs import fresh
 from lab.train import History, Recipe, fit, predict
 
 HELD_OUT = 10_000
-FOLDER = Path(__file__).parent / "search"
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 
@@ -71,19 +72,19 @@ def sprint(trial: optuna.Trial) -> tuple[Callable[[], nn.Module], Recipe]:
 def peak(trial: optuna.Trial) -> tuple[Callable[[], nn.Module], Recipe]:
     """Fewer than 20,000 parameters, 19 epochs."""
     channels = trial.suggest_categorical("channels", ["16 16 24 24 24", "12 16 24 24 24", "12 20 24 24 22"])
-    return _stages(trial, channels, averaging=[0.995, 0.998])
+    return _stages(trial, channels)
 
 
 def tiny(trial: optuna.Trial) -> tuple[Callable[[], nn.Module], Recipe]:
     """Fewer than 4,000 parameters, 19 epochs."""
     channels = trial.suggest_categorical("channels", ["8 8 9 9 10", "6 8 8 10 10", "6 7 8 8 8"])
-    return _stages(trial, channels, averaging=[0.995, 0.998])
+    return _stages(trial, channels)
 
 
 TRACKS = {"sprint": sprint, "peak": peak, "tiny": tiny}
 
 
-def _stages(trial: optuna.Trial, channels: str, averaging: list[float]) -> tuple[Callable[[], nn.Module], Recipe]:
+def _stages(trial: optuna.Trial, channels: str) -> tuple[Callable[[], nn.Module], Recipe]:
     """Few levels each: with so few trials, each tells something about every choice."""
     c = [int(part) for part in channels.split()]
     pooled = {"early": (0, 2, 4), "late": (1, 3, 4)}[trial.suggest_categorical("pooled", ["early", "late"])]
@@ -96,7 +97,7 @@ def _stages(trial: optuna.Trial, channels: str, averaging: list[float]) -> tuple
         learning_rate=trial.suggest_categorical("learning_rate", [0.005, 0.01, 0.02]),
         muon=trial.suggest_categorical("muon", [0.0, 0.02, 0.05, 0.1]),
         label_smoothing=trial.suggest_categorical("label_smoothing", [0.0, 0.03, 0.06]),
-        averaging=trial.suggest_categorical("averaging", averaging),
+        averaging=trial.suggest_categorical("averaging", [0.995, 0.998]),
         augment=Affine(shift=2 * moved, degrees=10 * moved, scale=0.1 * moved, shear=0.1 * moved),
     )
     return lambda: StagesNet(c, pooled, activation, dropout), recipe
@@ -127,8 +128,7 @@ def evaluate(
     """Train once with `seed` and some images held out, and measure on those."""
     parts = data.split(seed, held_out)
     assert parts.validation is not None
-    torch.manual_seed(seed)
-    model = build()
+    model = fresh(build, seed)
     started = time.process_time()
     whole(fit(model, replace(parts, validation=None), replace(recipe, seed=seed), progress=False))
     seconds = time.process_time() - started
@@ -139,7 +139,7 @@ def evaluate(
         "accuracy": right / held_out,
         "log_loss": log_loss(logits, parts.validation.labels),
         "seconds": seconds,  # of the processor, which a neighbour slows less than the clock
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameter_count(model),
     }
 
 
@@ -200,11 +200,7 @@ def write(track: str, study: optuna.Study) -> None:
         for trial in done
     ]
     log = {"track": track, "held_out": HELD_OUT, "machine": machine(), "trials": trials}
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{track}.json"
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(log, indent=1) + "\n")
-    beside.replace(path)
+    records.write(records.HOME / "search" / f"{track}.json", log)
 
 
 if __name__ == "__main__":

@@ -227,12 +227,11 @@ def train(
         report |= {"mean": mean, "standard_deviation": deviation}
         click.echo(json.dumps(report | {"runs": [run.to_dict() for run in done]}, indent=1))
     else:
-        images = stats.share_margin(mean, len(data.test))
         click.echo(
             f"mean {mean:.2%} ± {deviation:.2%}, {len(done)} of {seeds} seeds, {stats.spread(seconds)[0]:.1f} s each"
         )
         if len(done) > 1:
-            margin = stats.mean_margin(accuracies)
+            margin, images = stats.mean_margin(accuracies), stats.share_margin(mean, len(data.test))
             click.echo(
                 f"95 % interval: ± {margin:.2%} for the mean over seeds; ± {images:.2%} for the choice of test images"
             )

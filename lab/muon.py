@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
         self.momentum = self.filters[0].new_zeros(len(self.filters), rows, columns)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # its loss is never asked for
         """Move every filter by `lr` times its orthogonal step; one without a gradient counts as a gradient of zeros."""
         rate, momentum = self.param_groups[0]["lr"], self.param_groups[0]["momentum"]
         gradients = torch.zeros_like(self.momentum)  # (L, R, C)

@@ -27,6 +27,13 @@ class Run:
         return {"accuracy": self.accuracy, "seconds": self.history.seconds, "history": self.history.to_dict()}
 
 
+def fresh(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A network with first weights drawn from `seed`; what others draw at random is not disturbed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build()
+
+
 def run(
     build: Callable[[], nn.Module], data: Data, recipe: Recipe, progress: bool | None = None, device: str | None = None
 ) -> Run:
@@ -34,9 +41,7 @@ def run(
 
     device: "cpu" or "cuda"; None takes the GPU where there is one.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        model = build()
+    model = fresh(build, recipe.seed)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     history = fit(model, data, recipe, progress)
     return Run(model, history, accuracy(model, data.test))

@@ -109,10 +109,11 @@ def fit(model: nn.Module, data: Data, recipe: Recipe, progress: bool | None = No
             try:
                 for number in range(1, recipe.epochs + 1):
                     started = time.perf_counter()
-                    loss, train_accuracy, images = run.epoch(number, bar)
+                    loss, train_accuracy = run.epoch(number, bar)
                     seconds = time.perf_counter() - started
                     held_out = accuracy(run.result, data.validation) if data.validation is not None else None
                     rate = recipe.learning_rate * _rate(recipe, run.done)
+                    images = run.images_of(number)
                     history.epochs.append(Epoch(number, loss, train_accuracy, held_out, rate, seconds, images))
                     bar.set_postfix_str(_state(history.epochs[-1]))
             except KeyboardInterrupt:
@@ -159,8 +160,8 @@ class _Run:
         self.model, self.recipe, self.device = model, recipe, device
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
         self.images, self.labels = train.images.to(device), train.labels.to(device)
-        self.batches = [_batches(self.images_of(n), recipe.batch_size) for n in range(1, recipe.epochs + 1)]
-        self.steps, self.step_number = sum(self.batches), 0
+        self.steps = sum(self.batches_of(epoch) for epoch in range(1, recipe.epochs + 1))
+        self.step_number = 0
         self.optimizers = _optimizers(model, recipe)
         self.losses = torch.zeros(len(train), device=device)  # of each image, when it was last learnt from
         self.generator = torch.Generator().manual_seed(recipe.seed)
@@ -182,27 +183,29 @@ class _Run:
         part = 1.0 if epoch == 1 else min(1.0, self.recipe.hardest + self.recipe.sampled)
         return max(2, round(part * len(self.labels)))
 
+    def batches_of(self, epoch: int) -> int:
+        """How many steps an epoch takes, a batch of nearly the same size for each."""
+        return -(-self.images_of(epoch) // self.recipe.batch_size)
+
     def order(self, epoch: int) -> Tensor:
         """The images that an epoch learns from, (n,) indices, in a new order."""
         order = torch.randperm(len(self.labels), generator=self.generator).to(self.device)
         n = self.images_of(epoch)
         if n == len(order):
             return order
-        # In random order still: the hardest come first, then others, and so many of each.
-        hard = torch.zeros_like(order, dtype=torch.bool)
-        hard[self.losses.topk(round(self.recipe.hardest * len(order))).indices] = True
-        is_hard = hard[order]
-        others = order[~is_hard][: n - int(is_hard.sum())]
-        chosen = torch.cat([order[is_hard], others])
+        is_hard = torch.zeros_like(order, dtype=torch.bool)
+        is_hard[self.losses.topk(round(self.recipe.hardest * len(order))).indices] = True
+        hardest_first = order[is_hard[order].argsort(descending=True, stable=True)]  # the others in random order still
+        chosen = hardest_first[:n]
         return chosen[torch.randperm(n, generator=self.generator).to(self.device)]
 
-    def epoch(self, number: int, bar: "tqdm[Any]") -> tuple[float, float, int]:
-        """One pass: the mean loss and the accuracy meanwhile, and how many images that was."""
+    def epoch(self, number: int, bar: "tqdm[Any]") -> tuple[float, float]:
+        """One pass over the images, in a new order: the mean loss and the accuracy meanwhile."""
         self.model.train()
         order = self.order(number)
         loss_sum = torch.zeros((), device=self.device, dtype=torch.float64)
         correct = torch.zeros((), device=self.device, dtype=torch.long)
-        for index in order.tensor_split(self.batches[number - 1]):
+        for index in order.tensor_split(self.batches_of(number)):
             losses, logits = self.step(index)
             loss_sum += losses.sum()
             correct += (logits.argmax(1) == self.labels[index]).sum()
@@ -212,7 +215,7 @@ class _Run:
                 f"the loss became {loss_sum.item()} in epoch {number} of {self.recipe.epochs}. "
                 f"Lower the learning rate (its peak is {self.recipe.learning_rate}) or lengthen the warm-up."
             )
-        return loss_sum.item() / len(order), correct.item() / len(order), len(order)
+        return loss_sum.item() / len(order), correct.item() / len(order)
 
     def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Learn from the images at `index` (B,): their losses (B,) and logits (B, classes), both detached."""
@@ -231,15 +234,11 @@ class _Run:
                 group["lr"] = group["peak"] * _rate(self.recipe, self.done)
             optimizer.step()
         self.step_number += 1
-        self.losses[index] = losses.detach()
+        losses = losses.detach()
+        self.losses[index] = losses
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return losses.detach(), logits.detach()
-
-
-def _batches(images: int, batch_size: int) -> int:
-    """A step for each, all of nearly the same size."""
-    return -(-images // batch_size)
+        return losses, logits.detach()
 
 
 def _optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -247,10 +246,13 @@ def _optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]
 
     Weight decay acts on weights (two axes or more) of the latter, not on biases and batch norm.
     """
-    learnt = [p for p in model.parameters() if p.requires_grad]
-    filters = [p for p in learnt if recipe.muon and p.dim() == 4]
-    weights = [p for p in learnt if p.dim() > 1 and not (recipe.muon and p.dim() == 4)]
-    vectors = [p for p in learnt if p.dim() <= 1]
+    filters: list[nn.Parameter] = []
+    weights: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for p in model.parameters():
+        if p.requires_grad:
+            kind = vectors if p.dim() <= 1 else filters if recipe.muon and p.dim() == 4 else weights
+            kind.append(p)
     groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimizers: list[torch.optim.Optimizer] = []
     if recipe.optimizer == "sgd":
