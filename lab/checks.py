@@ -1,16 +1,20 @@
 """Is this exercise right, and what is the next hint?
 
 Each check takes what the student wrote, tries it, and either says that it is right or raises `CheckFailed` with what
-it got, what it wants, and a hint. NotImplementedError passes through: an untouched exercise is not a wrong one.
+it got, what it wants, and a hint. Every further try at the same exercise brings the next hint, each plainer than the
+one before. NotImplementedError passes through: an untouched exercise is not a wrong one.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from numbers import Real
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from lab.errors import LabError
 from lab.graph import Graph, capture
@@ -27,15 +31,12 @@ class CheckFailed(LabError):
 def out_size(answer: Callable[..., int]) -> None:
     """Exercise: `out_size(n, kernel, stride=1, pad=0)`, the side of a convolution's output map, in pixels."""
     cases = [((28, 3), 26), ((28, 3, 1, 1), 28), ((28, 5, 2, 2), 14), ((7, 2, 2), 3), ((9, 3, 3, 0), 3)]
-    hint = "(n + 2 * pad - kernel) // stride + 1: count the places where the kernel can stand."
-    _try_cases("out_size", answer, cases, hint)
-
-
-def conv_parameters(answer: Callable[..., int]) -> None:
-    """Exercise: `conv_parameters(c_in, c_out, kernel, bias=True)`, how many numbers a convolution learns."""
-    cases = [((1, 16, 3), 160), ((16, 32, 3), 4640), ((32, 8, 1), 264), ((16, 16, 3, False), 2304)]
-    hint = "Each of the c_out filters has c_in * kernel * kernel weights, and one bias."
-    _try_cases("conv_parameters", answer, cases, hint)
+    hints = (
+        "Count the places where the left edge of the kernel can stand.",
+        "On n + 2 * pad pixels the left edge can move n + 2 * pad - kernel further; it takes steps of `stride`.",
+        "(n + 2 * pad - kernel) // stride + 1",
+    )
+    _try_cases("out_size", answer, cases, hints)
 
 
 def grow(answer: Callable[..., tuple[int, int]]) -> None:
@@ -46,6 +47,11 @@ def grow(answer: Callable[..., tuple[int, int]]) -> None:
     chain = nn.Sequential(
         nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3), nn.MaxPool2d(2), nn.Conv2d(1, 1, 5), nn.MaxPool2d(2), nn.Conv2d(1, 1, 3)
     )
+    hints = (
+        "How many units of the layer before does the kernel cover, and how far apart are they in pixels?",
+        "A kernel adds kernel - 1 steps, each as long as the old jump; the stride lengthens the jump.",
+        "size + (kernel - 1) * jump, jump * stride",
+    )
     size, jump = 1, 1
     for layer, field in zip(chain, receptive_fields(chain), strict=True):
         kernel, stride = (_first(layer.kernel_size), _first(layer.stride))
@@ -53,10 +59,104 @@ def grow(answer: Callable[..., tuple[int, int]]) -> None:
         got = _call("grow", answer, (size, jump, kernel, stride))
         if not _equals(got, wanted):
             call = f"grow({size}, {jump}, kernel={kernel}, stride={stride})"
-            hint = "A kernel adds kernel - 1 steps, each as long as the old jump; the stride lengthens the jump."
-            raise CheckFailed(f"{call} gave {_short(got)}, wants {wanted}. {hint}")
+            raise _failure("grow", f"{call} gave {_short(got)}, wants {wanted}.", hints)
         size, jump = wanted
-    print(f"PASS grow: {len(chain)} layers, each as the lab computes it; the last one sees {size} pixels.")
+    _passed("grow", f"{len(chain)} layers, each as the lab computes it; the last one sees {size} pixels.")
+
+
+def by_hand() -> nn.Sequential:
+    """The network whose receptive fields are worked out by hand in the exercise `fields`."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, stride=2), nn.Conv2d(8, 8, 3)
+    )
+
+
+def fields(answer: Callable[[], Sequence[int]]) -> None:
+    """Exercise: the sides, in pixels, of what the layers of `by_hand()` see; worked out by hand."""
+    network = by_hand()
+    computed = receptive_fields(network)
+    numbers = _call("my_fields", answer, ())
+    if not isinstance(numbers, list | tuple) or len(numbers) != len(computed):
+        raise CheckFailed(f"my_fields() gives {_short(numbers)}, wants a list of {len(computed)} numbers, one a layer.")
+    jump = 1
+    for number, (got, layer, field) in enumerate(zip(numbers, network, computed, strict=True), 1):
+        size, before = field.size[0], computed[number - 2].size[0] if number > 1 else 1
+        if not _equals(got, size):
+            kernel = _first(layer.kernel_size)
+            hints = (
+                f"It reads {kernel} neighbours in a row, which lie {jump} pixels apart.",
+                f"Before it: {before} pixels, jump {jump}. Now {before} + ({kernel} - 1) * {jump}.",
+                f"It is {size}.",
+            )
+            raise _failure("fields", f"layer {number}, {layer}: {_short(got)} is not what the lab computes.", hints)
+        jump = int(field.jump[0])
+    _passed("fields", f"{len(computed)} of {len(computed)} as the lab computes them.")
+
+
+def conv_parameters(answer: Callable[..., int]) -> None:
+    """Exercise: `conv_parameters(c_in, c_out, kernel, bias=True)`, how many numbers a convolution learns."""
+    cases = [((1, 16, 3), 160), ((16, 32, 3), 4640), ((32, 8, 1), 264), ((16, 16, 3, False), 2304)]
+    hints = (
+        "How many weights has one filter that looks at all c_in channels? There are c_out filters.",
+        "Each of the c_out filters has c_in * kernel * kernel weights, and one bias.",
+        "c_out * (c_in * kernel * kernel + bias)",
+    )
+    _try_cases("conv_parameters", answer, cases, hints)
+
+
+def conv_multiply_adds(answer: Callable[..., int]) -> None:
+    """Exercise: `conv_multiply_adds(c_in, c_out, kernel, side)`, of a convolution with a side x side output map."""
+    cases = [((1, 16, 3, 28), 112_896), ((16, 32, 3, 28), 3_612_672), ((32, 8, 1, 14), 50_176)]
+    hints = (
+        "At one place of the map, how often is a weight multiplied with a pixel? And how many places are there?",
+        "Every weight works once at each of the side * side places; the bias is not multiplied.",
+        "c_out * c_in * kernel * kernel * side * side",
+    )
+    _try_cases("conv_multiply_adds", answer, cases, hints)
+
+
+def normalize(answer: Callable[[Tensor], Tensor]) -> None:
+    """Exercise: `normalize(x)`, (B, C, H, W) -> the same shape, each channel with mean 0 and deviation 1."""
+    x = torch.randn(6, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    x = x * torch.tensor([0.5, 2.0, 7.0]).view(3, 1, 1) + torch.tensor([1.0, -3.0, 20.0]).view(3, 1, 1)
+    x = x + torch.arange(6.0).view(6, 1, 1, 1)  # the images differ: taking each by itself shows
+    got = _tensor("normalize", _call("normalize", answer, (x.clone(),)), x.shape)
+    hints = (
+        "All images and all places of a channel count together: which axes of (B, C, H, W) is that?",
+        "x.mean(dim=(0, 2, 3), keepdim=True) has the mean of each channel; x.std takes the same arguments.",
+        "(x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)",
+    )
+    means, deviations = got.mean((0, 2, 3)), got.std((0, 2, 3))
+    for what, found, wanted in (("mean", means, 0.0), ("deviation", deviations, 1.0)):
+        if not torch.allclose(found, torch.full((3,), wanted), atol=0.01):
+            listed = ", ".join(f"{number:.2f}" for number in found.tolist())
+            raise _failure("normalize", f"the channels' {what}s are {listed}, wants {wanted:g} for each.", hints)
+    if not torch.allclose(got, F.batch_norm(x, None, None, training=True), atol=0.02):
+        raise _failure("normalize", "mean and deviation are right, but it is not the same picture any more.", hints)
+    _passed("normalize", "every channel has mean 0 and deviation 1, as nn.BatchNorm2d has it.")
+
+
+def drop(answer: Callable[[Tensor, float], Tensor]) -> None:
+    """Exercise: `drop(x, p)`, each number zero with probability p, the others scaled so that the mean stays."""
+    x, p = torch.full((200, 100), 3.0), 0.25
+    hints = (
+        "Draw a uniform number for each place (torch.rand_like) and compare it with p.",
+        "A number is kept with probability 1 - p; divide what is kept by that, and the mean stays.",
+        "x * (torch.rand_like(x) >= p) / (1 - p)",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first, second = (_tensor("drop", _call("drop", answer, (x.clone(), p)), x.shape) for _ in range(2))
+    zeros, kept = float((first == 0).double().mean()), first[first != 0]
+    margin = 5 * math.sqrt(p * (1 - p) / x.numel())  # five deviations: a right answer fails once in two million
+    if abs(zeros - p) > margin:
+        raise _failure("drop", f"{zeros:.0%} of the numbers are zero, wants about {p:.0%}.", hints)
+    if not torch.allclose(kept, x[0, 0] / (1 - p)):
+        got = f"{kept.min():.2f}" if kept.min() == kept.max() else f"{kept.min():.2f} to {kept.max():.2f}"
+        raise _failure("drop", f"a kept 3 becomes {got}, wants 3 / (1 - p) = {3 / (1 - p):.2f}.", hints)
+    if torch.equal(first, second):
+        raise _failure("drop", "two calls drop the same places; every call must draw anew.", hints)
+    _passed("drop", f"{zeros:.1%} dropped, the others scaled; the mean is {first.mean():.2f} of 3.")
 
 
 def triangle(answer: Callable[..., float]) -> None:
@@ -69,8 +169,32 @@ def triangle(answer: Callable[..., float]) -> None:
         ((1.0, 0.2), 0.0),
         ((0.5, 0.5), 1.0),
     ]
-    hint = "Up: done / warmup. Down, from 1 at `warmup` to 0 at the end: (1 - done) / (1 - warmup)."
-    _try_cases("triangle", answer, cases, hint)
+    hints = (
+        "Two straight lines: one up, for done < warmup, one down after it.",
+        "Up: done / warmup. Down, from 1 at `warmup` to 0 at the end: what is left, as a share of 1 - warmup.",
+        "done / warmup if done < warmup else (1 - done) / (1 - warmup)",
+    )
+    _try_cases("triangle", answer, cases, hints)
+
+
+def accuracy(answer: Callable[[Sequence[tuple[Tensor, Tensor]]], float]) -> None:
+    """Exercise: `accuracy(batches)`, the share of images named right, for (logits (B, 10), labels (B,)) pairs."""
+    generator = torch.Generator().manual_seed(0)
+    labels = [torch.randint(0, 10, (n,), generator=generator) for n in (8, 8, 2)]
+    logits = [F.one_hot(part, 10).float() - 5 for part in labels]  # all negative, as logits may well be
+    logits[0][:4] = logits[0][:4].roll(1, dims=1)
+    logits[2] = logits[2].roll(1, dims=1)
+    hints = (
+        "The last batch has 2 images, the others 8: does each image count once?",
+        "Add up the right answers of all batches, and the images of all batches; divide at the end.",
+        "sum of (logits.argmax(1) == labels).sum() over sum of len(labels)",
+    )
+    got = _call("accuracy", answer, (list(zip(logits, labels, strict=True)),), shown="(three batches of 8, 8 and 2)")
+    got = got.item() if isinstance(got, Tensor) and got.numel() == 1 else got
+    if not _equals(got, 12 / 18):
+        wants = "12 of 18 images are right: wants 0.6667"
+        raise _failure("accuracy", f"batches of 8, 8 and 2 images gave {_short(got)}; {wants}.", hints)
+    _passed("accuracy", "12 of 18 images, each counted once.")
 
 
 def conv_block(answer: Callable[[int, int], nn.Module]) -> None:
@@ -87,7 +211,7 @@ def conv_block(answer: Callable[[int, int], nn.Module]) -> None:
         )
     if isinstance(conv, Conv2d) and conv.bias is not None:
         raise CheckFailed("the convolution has a bias; batch norm takes it away again: bias=False saves 8 numbers.")
-    print("PASS conv_block: convolution without bias, batch norm, ReLU; the size stays.")
+    _passed("conv_block", "convolution without bias, batch norm, ReLU; the size stays.")
 
 
 def without_flaw(answer: type[SeedNet]) -> None:
@@ -100,7 +224,7 @@ def without_flaw(answer: type[SeedNet]) -> None:
     if executed != wanted:
         got, instead = next(pair for pair in zip_longest(executed, wanted, fillvalue="nothing") if pair[0] != pair[1])
         raise CheckFailed(f"your network executes {got} where {instead} is wanted; leave the rest as it is.")
-    print("PASS without_flaw: the logits reach the softmax as they are.")
+    _passed("without_flaw", "the logits reach the softmax as they are.")
 
 
 def design(answer: Callable[[], nn.Module], rubric: str = "mnist_994") -> None:
@@ -111,20 +235,46 @@ def design(answer: Callable[[], nn.Module], rubric: str = "mnist_994") -> None:
     failed = [verdict.line() for verdict in verdicts if not verdict.passed]
     if failed:
         raise CheckFailed("not yet within the rules:\n" + "\n".join(failed))
-    print(f"PASS design: {graph.parameters:,} parameters, {len(verdicts)} rules kept. Now train it.")
+    _passed("design", f"{graph.parameters:,} parameters, {len(verdicts)} rules kept. Now train it.")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+_FAILURES: Counter[str] = Counter()
+"""How often each exercise has failed in this session since it last passed."""
+
+
+def _failure(name: str, found: str, hints: Sequence[str]) -> CheckFailed:
+    """What is wrong, and the next hint: the first one at the first failure, the last one again at the end."""
+    step = min(_FAILURES[name], len(hints) - 1)
+    _FAILURES[name] += 1
+    more = " Run the check again for a plainer one." if step + 1 < len(hints) else ""
+    return CheckFailed(f"{found}\n     Hint {step + 1} of {len(hints)}: {hints[step]}{more}")
+
+
+def _passed(name: str, words: str) -> None:
+    del _FAILURES[name]
+    print(f"PASS {name}: {words}")
+
+
 def _try_cases(
-    name: str, answer: Callable[..., Any], cases: Sequence[tuple[tuple[Any, ...], float]], hint: str
+    name: str, answer: Callable[..., Any], cases: Sequence[tuple[tuple[Any, ...], float]], hints: Sequence[str]
 ) -> None:
     for arguments, wanted in cases:
         got = _call(name, answer, arguments)
         if not _equals(got, wanted):
-            raise CheckFailed(f"{name}{arguments} gave {_short(got)}, wants {wanted}. {hint}")
-    print(f"PASS {name}: {len(cases)} of {len(cases)} right.")
+            raise _failure(name, f"{name}{arguments} gave {_short(got)}, wants {wanted}.", hints)
+    _passed(name, f"{len(cases)} of {len(cases)} right.")
+
+
+def _tensor(name: str, got: Any, shape: torch.Size) -> Tensor:
+    """The student's answer, if it is a tensor of finite numbers of this shape."""
+    if not isinstance(got, Tensor) or got.shape != shape:
+        raise CheckFailed(f"{name} gives {_short(got)}, wants a tensor of shape {tuple(shape)}.")
+    if not torch.isfinite(got).all():
+        raise CheckFailed(f"{name} gives NaN or infinity; is something divided by zero?")
+    return got.detach().float().cpu()
 
 
 def _equals(got: Any, wanted: Any) -> bool:
@@ -134,8 +284,11 @@ def _equals(got: Any, wanted: Any) -> bool:
     return isinstance(got, Real) and not isinstance(got, bool) and bool(wanted - 1e-6 <= got <= wanted + 1e-6)
 
 
-def _call(name: str, answer: Any, arguments: tuple[Any, ...]) -> Any:
-    """The student's answer for these arguments; whatever it raises becomes a message, but for NotImplementedError."""
+def _call(name: str, answer: Any, arguments: tuple[Any, ...], shown: str = "") -> Any:
+    """The student's answer for these arguments; whatever it raises becomes a message, but for NotImplementedError.
+
+    shown: the arguments in words, where they are too long to print.
+    """
     if not callable(answer):
         raise CheckFailed(f"{name} must be something to call; it is {_short(answer)}.")
     try:
@@ -143,7 +296,9 @@ def _call(name: str, answer: Any, arguments: tuple[Any, ...]) -> Any:
     except (NotImplementedError, LabError):
         raise
     except Exception as error:
-        raise CheckFailed(f"{name}{arguments} raises {type(error).__name__}: {error}") from error
+        tensors = any(isinstance(argument, Tensor) for argument in arguments)
+        call = f"{name}{shown or ('' if tensors else arguments)}"
+        raise CheckFailed(f"{call} raises {type(error).__name__}: {error}") from error
 
 
 def _made(answer: Any) -> Any:

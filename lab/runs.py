@@ -1,4 +1,4 @@
-"""Whole runs: build a network, train it, read the test set once; over several seeds."""
+"""Whole runs over several seeds: build a network, train it, measure it on the test set once, or on validation."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from lab.data import Data, load
 from lab.graph import capture
 from lab.rules import Rubric, Verdict, judge
 from lab.targets import TargetError, is_saved, network, resolve
-from lab.train import History, Recipe, accuracy, fit
+from lab.train import History, Recipe, TrainingError, accuracy, fit
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,21 @@ def runs(build: Callable[[], nn.Module], data: Data, recipe: Recipe, seeds: Iter
         yield done
         if done.history.interrupted:
             return
+
+
+def trials(build: Callable[[], nn.Module], data: Data, recipe: Recipe, seeds: Iterable[int]) -> list[float]:
+    """Accuracy on `data.validation`, 0..1, after a training for each seed; the test set is not read.
+
+    Raises TrainingError where there is nothing to validate on.
+    """
+    if data.validation is None:
+        raise TrainingError("a trial is measured on validation images: take data.split(seed) first.")
+    accuracies = []
+    for seed in seeds:
+        model = fresh(build, seed)
+        fit(model, replace(data, validation=None), replace(recipe, seed=seed))
+        accuracies.append(accuracy(model, data.validation))
+    return accuracies
 
 
 def check(target: str, rubric: Rubric, train_seed: int | None = None) -> list[Verdict]:

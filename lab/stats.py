@@ -1,8 +1,14 @@
 """How sure is a figure? Spread over seeds, 95 % intervals, and when a drop is more than luck."""
 
+from __future__ import annotations
+
 import math
 import statistics
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIDENCE = 0.95
 """Of every interval that the lab prints."""
@@ -42,6 +48,34 @@ def alarm_level(recorded: Sequence[float], n: int, false_alarms: float) -> float
     mean, deviation = spread(recorded)
     m = len(recorded)
     return mean - _quantile(1 - false_alarms, m - 1) * deviation * math.sqrt(1 / n + 1 / m)
+
+
+def optimism(right: Tensor, draws: int = 1000, seed: int = 0) -> dict[str, list[float]]:
+    """How much too good an accuracy looks, by the way it is reported: the best epoch's, and the last epoch's.
+
+    right: (epochs, N) bool, whether the network named image n right after each epoch of one run.
+
+    Each draw parts the images into two random halves, and each half plays the test set once: the best epoch is chosen
+    on it and its accuracy there is the report. The other half, which nobody chose by, says how good the network of
+    that epoch is. The differences (shares, 0..1), two a draw; without a choice they are 0 in the mean (Cawley and
+    Talbot, "On Over-fitting in Model Selection and Subsequent Selection Bias in Performance Evaluation", JMLR 2010).
+
+    Raises ValueError for less than one epoch or two images.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    epochs, images = right.shape
+    if epochs < 1 or images < 2:
+        raise ValueError(f"at least one epoch and two images are needed; these are {epochs} and {images}.")
+    differences: dict[str, list[float]] = {"the best epoch": [], "the last epoch": []}
+    for _ in range(draws):
+        order = torch.randperm(images, generator=generator)
+        one, other = (right[:, half].double().mean(1) for half in order.tensor_split(2))  # (epochs,) each
+        for shown, kept in ((one, other), (other, one)):
+            differences["the best epoch"].append(float((shown - kept)[shown.argmax()]))
+            differences["the last epoch"].append(float((shown - kept)[-1]))
+    return differences
 
 
 def _quantile(p: float, degrees: int) -> float:

@@ -42,6 +42,27 @@ def conv_block(c_in, c_out):
     return nn.Sequential(*models.conv_block(c_in, c_out))
 
 
+def conv_multiply_adds(c_in, c_out, kernel, side):
+    return c_out * c_in * kernel * kernel * side * side
+
+
+def my_fields():
+    return [3, 4, 8, 12, 20]
+
+
+def normalize(x):
+    return (x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)
+
+
+def drop(x, p):
+    return x * (torch.rand_like(x) >= p) / (1 - p)
+
+
+def accuracy(batches):
+    right = sum((logits.argmax(1) == labels).sum() for logits, labels in batches)
+    return int(right) / sum(len(labels) for _, labels in batches)
+
+
 class Unsilenced(models.SeedNet):
     def forward(self, x):
         return F.log_softmax(self.fc(self.features(x)), dim=1)
@@ -50,15 +71,28 @@ class Unsilenced(models.SeedNet):
 FORMULAS: list[tuple[Callable[[Any], None], Callable[..., Any], str]] = [
     (checks.out_size, out_size, "PASS out_size: 5 of 5 right."),
     (checks.conv_parameters, conv_parameters, "PASS conv_parameters: 4 of 4 right."),
+    (checks.conv_multiply_adds, conv_multiply_adds, "PASS conv_multiply_adds: 3 of 3 right."),
     (checks.grow, grow, "PASS grow: 6 layers, each as the lab computes it; the last one sees 24 pixels."),
     (checks.triangle, triangle, "PASS triangle: 6 of 6 right."),
+]
+TENSORS: list[tuple[Callable[[Any], None], Any, str]] = [
+    (
+        checks.normalize,
+        normalize,
+        "PASS normalize: every channel has mean 0 and deviation 1, as nn.BatchNorm2d has it.",
+    ),
+    (checks.drop, drop, "PASS drop: 24.6% dropped, the others scaled; the mean is 3.02 of 3."),
+]
+OTHERS: list[tuple[Callable[[Any], None], Any, str]] = [
+    (checks.fields, my_fields, "PASS fields: 5 of 5 as the lab computes them."),
+    (checks.accuracy, accuracy, "PASS accuracy: 12 of 18 images, each counted once."),
 ]
 NETWORKS: list[tuple[Callable[[Any], None], Any, str]] = [
     (checks.conv_block, conv_block, "PASS conv_block: convolution without bias, batch norm, ReLU; the size stays."),
     (checks.without_flaw, Unsilenced, "PASS without_flaw: the logits reach the softmax as they are."),
     (checks.design, models.LabNet, "PASS design: 18,650 parameters, 5 rules kept. Now train it."),
 ]
-EVERY_CHECK = [check for check, _, _ in FORMULAS + NETWORKS]
+EVERY_CHECK = [check for check, _, _ in FORMULAS + TENSORS + OTHERS + NETWORKS]
 names = pytest.mark.parametrize("check", EVERY_CHECK, ids=lambda check: check.__name__)
 formulas = pytest.mark.parametrize(
     ("check", "right"), [row[:2] for row in FORMULAS], ids=[f.__name__ for _, f, _ in FORMULAS]
@@ -86,6 +120,7 @@ def computed_once(monkeypatch):
 
     monkeypatch.setattr(checks, "capture", kept_graph)
     monkeypatch.setattr(checks, "receptive_fields", kept_fields)
+    checks._FAILURES.clear()
 
 
 def failure(check: Callable[[Any], None], answer: Any) -> str:
@@ -95,7 +130,7 @@ def failure(check: Callable[[Any], None], answer: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("check", "answer", "line"), FORMULAS + NETWORKS)
+@pytest.mark.parametrize(("check", "answer", "line"), FORMULAS + TENSORS + OTHERS + NETWORKS)
 def test_right_answer_passes(check, answer, line, capsys):
     check(answer)
     assert capsys.readouterr().out == line + "\n"
@@ -133,7 +168,7 @@ def test_answer_that_raises(check):
     def broken(*arguments):
         raise ValueError("no such luck")
 
-    assert failure(check, broken).endswith(") raises ValueError: no such luck")
+    assert failure(check, broken).endswith(" raises ValueError: no such luck")
 
 
 @names
@@ -168,7 +203,7 @@ def test_value_of_a_wrong_kind(check, right, shown):
 def test_grow_that_does_not_give_two_numbers(pair):
     message = failure(checks.grow, lambda *arguments: pair)
     assert message.startswith("grow(1, 1, kernel=3, stride=1) gave ")
-    assert ", wants (3, 1). A kernel adds kernel - 1 steps" in message
+    assert ", wants (3, 1).\n     Hint 1 of 3: How many units" in message
 
 
 @formulas
@@ -188,7 +223,7 @@ def test_enormous_answers():
 def test_long_values_are_cut():
     message = failure(checks.out_size, lambda *arguments: "x" * 1000)
     assert "x..., wants 26" in message
-    assert len(message) < 250
+    assert len(message) < 300
 
 
 # -- a wrong value: what it gave, what is wanted, a hint --------------------------------------------------------------
@@ -200,66 +235,189 @@ def test_long_values_are_cut():
         (
             checks.out_size,
             lambda n, kernel, stride=1, pad=0: n - kernel,
-            "out_size(28, 3) gave 25, wants 26. "
-            "(n + 2 * pad - kernel) // stride + 1: count the places where the kernel can stand.",
+            "out_size(28, 3) gave 25, wants 26.\n     Hint 1 of 3: Count the places where the left edge",
         ),
         (
             checks.out_size,
             lambda n, kernel, stride=1, pad=0: (n - kernel) // stride + 1,
-            "out_size(28, 3, 1, 1) gave 26, wants 28. ",
+            "out_size(28, 3, 1, 1) gave 26, wants 28.\n",
         ),
         (
             checks.out_size,
             lambda n, kernel, stride=1, pad=0: (n + 2 * pad - kernel) / stride + 1,
-            "out_size(28, 5, 2, 2) gave 14.5, wants 14. ",
+            "out_size(28, 5, 2, 2) gave 14.5, wants 14.\n",
         ),
         (
             checks.out_size,
             lambda n, kernel, stride=1, pad=0: -(-(n + 2 * pad - kernel) // stride) + 1,
-            "out_size(28, 5, 2, 2) gave 15, wants 14. ",
+            "out_size(28, 5, 2, 2) gave 15, wants 14.\n",
         ),
         (
             checks.conv_parameters,
             lambda c_in, c_out, kernel, bias=True: c_in * c_out * kernel**2,
-            "conv_parameters(1, 16, 3) gave 144, wants 160. "
-            "Each of the c_out filters has c_in * kernel * kernel weights, and one bias.",
+            "conv_parameters(1, 16, 3) gave 144, wants 160.\n     Hint 1 of 3: How many weights has one filter",
         ),
         (
             checks.conv_parameters,
             lambda c_in, c_out, kernel, bias=True: c_out * (c_in * kernel**2 + 1),
-            "conv_parameters(16, 16, 3, False) gave 2320, wants 2304. ",
+            "conv_parameters(16, 16, 3, False) gave 2320, wants 2304.\n",
         ),
         (
             checks.grow,
             lambda size, jump, kernel, stride=1: (size + kernel - 1, jump * stride),
-            "grow(6, 2, kernel=5, stride=1) gave (10, 2), wants (14, 2). A kernel adds kernel - 1 steps, each as long "
-            "as the old jump; the stride lengthens the jump.",
+            "grow(6, 2, kernel=5, stride=1) gave (10, 2), wants (14, 2).\n     Hint 1 of 3: How many units",
         ),
         (
             checks.grow,
             lambda size, jump, kernel, stride=1: (size + (kernel - 1) * jump * stride, jump * stride),
-            "grow(5, 1, kernel=2, stride=2) gave (7, 2), wants (6, 2). ",
+            "grow(5, 1, kernel=2, stride=2) gave (7, 2), wants (6, 2).\n",
         ),
         (
             checks.grow,
             lambda size, jump, kernel, stride=1: (size + (kernel - 1) * jump, jump),
-            "grow(5, 1, kernel=2, stride=2) gave (6, 1), wants (6, 2). ",
+            "grow(5, 1, kernel=2, stride=2) gave (6, 1), wants (6, 2).\n",
+        ),
+        (
+            checks.conv_multiply_adds,
+            lambda c_in, c_out, kernel, side: c_out * (c_in * kernel * kernel + 1) * side * side,
+            "conv_multiply_adds(1, 16, 3, 28) gave 125440, wants 112896.\n     Hint 1 of 3: At one place",
+        ),
+        (
+            checks.conv_multiply_adds,
+            lambda c_in, c_out, kernel, side: c_out * c_in * kernel * kernel,
+            "conv_multiply_adds(1, 16, 3, 28) gave 144, wants 112896.\n",
         ),
         (
             checks.triangle,
             lambda done, warmup: min(done / warmup, 1.0),
-            "triangle(0.6, 0.2) gave 1.0, wants 0.5. "
-            "Up: done / warmup. Down, from 1 at `warmup` to 0 at the end: (1 - done) / (1 - warmup).",
+            "triangle(0.6, 0.2) gave 1.0, wants 0.5.\n     Hint 1 of 3: Two straight lines",
         ),
         (
             checks.triangle,
             lambda done, warmup: done / warmup if done < warmup else 1 - done,
-            "triangle(0.2, 0.2) gave 0.8, wants 1.0. ",
+            "triangle(0.2, 0.2) gave 0.8, wants 1.0.\n",
         ),
     ],
 )
 def test_wrong_formula(check, answer, message):
     assert failure(check, answer).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: x, "the channels' means are 3."),
+        (lambda x: (x - x.mean()) / x.std(), "the channels' means are "),
+        (lambda x: x - x.mean((0, 2, 3), keepdim=True), "the channels' deviations are "),
+        (lambda x: F.instance_norm(x), "mean and deviation are right, but it is not the same picture any more."),
+        (lambda x: normalize(x).flip(3), "mean and deviation are right, but it is not the same picture any more."),
+        (
+            lambda x: normalize(x)[0],
+            "normalize gives a tensor of shape (3, 5, 5), wants a tensor of shape (6, 3, 5, 5).",
+        ),
+        (lambda x: x / 0, "normalize gives NaN or infinity"),
+        (lambda x: None, "normalize gives None, wants a tensor of shape (6, 3, 5, 5)."),
+    ],
+)
+def test_wrong_normalize(answer, message):
+    assert failure(checks.normalize, answer).startswith(message)
+
+
+def test_normalize_may_divide_by_either_deviation_and_add_an_epsilon():
+    def biased(x):
+        mean, variance = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), unbiased=False, keepdim=True)
+        return (x - mean) / (variance + 1e-5) ** 0.5
+
+    checks.normalize(biased)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x, p: x, "0% of the numbers are zero, wants about 25%."),
+        (lambda x, p: x * (torch.rand_like(x) < p) / p, "75% of the numbers are zero, wants about 25%."),
+        (lambda x, p: x * (torch.rand_like(x) >= p), "a kept 3 becomes 3.00, wants 3 / (1 - p) = 4.00."),
+        (lambda x, p: x * torch.rand_like(x) * (torch.rand_like(x) >= p), "a kept 3 becomes 0.00 to 3.00, wants"),
+        (lambda x, p: x * (torch.arange(x.numel()).view_as(x) % 4 > 0) / (1 - p), "two calls drop the same places"),
+        (lambda x, p: 3, "drop gives 3, wants a tensor of shape (200, 100)."),
+    ],
+)
+def test_wrong_drop(answer, message):
+    assert failure(checks.drop, answer).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (
+            [3, 5, 9, 13, 21],
+            "layer 2, MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False): 5 is ",
+        ),
+        (
+            [3, 4, 8, 12, 16],
+            "layer 5, Conv2d(8, 8, kernel_size=(3, 3), stride=(1, 1)): 16 is not what the lab computes.",
+        ),
+        ([3, 4, 8, None, 20], "layer 4, "),
+        ([3, 4], "my_fields() gives [3, 4], wants a list of 5 numbers, one a layer."),
+        (3, "my_fields() gives 3, wants a list"),
+    ],
+)
+def test_wrong_fields(numbers, message):
+    assert failure(checks.fields, lambda: numbers).startswith(message)
+
+
+def test_the_fields_last_hint_is_the_number():
+    hints = [failure(checks.fields, lambda: [3, 4, 8, 12, 16]).split("Hint ")[1] for _ in range(4)]
+    assert hints[0].startswith("1 of 3: It reads 3 neighbours in a row, which lie 4 pixels apart.")
+    assert hints[1].startswith("2 of 3: Before it: 12 pixels, jump 4. Now 12 + (3 - 1) * 4.")
+    assert hints[2:] == ["3 of 3: It is 20."] * 2
+
+
+def mean_of_batches(batches):
+    return sum(float((logits.argmax(1) == labels).float().mean()) for logits, labels in batches) / len(batches)
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (mean_of_batches, "0.5"),
+        (lambda batches: 100 * accuracy(batches), "66.6"),
+        (lambda batches: accuracy(batches[:2]), "0.75"),
+        (lambda batches: None, "None"),
+    ],
+)
+def test_wrong_accuracy(answer, shown):
+    message = failure(checks.accuracy, answer)
+    assert message.startswith(f"batches of 8, 8 and 2 images gave {shown}")
+    assert "12 of 18 images are right: wants 0.6667." in message
+
+
+def test_accuracy_as_a_tensor_counts():
+    checks.accuracy(lambda batches: torch.tensor(accuracy(batches)))
+
+
+# -- hints ------------------------------------------------------------------------------------------------------------
+
+
+@formulas
+def test_hints_become_plainer_and_start_again_after_a_pass(check, right):
+    def wrong(*arguments):
+        return -1
+
+    first, second, third, fourth = (failure(check, wrong) for _ in range(4))
+    assert "Hint 1 of 3: " in first
+    assert first.endswith(" Run the check again for a plainer one.")
+    assert "Hint 2 of 3: " in second
+    assert "Hint 3 of 3: " in third
+    assert not third.endswith("plainer one.")
+    assert fourth == third
+    check(right)
+    assert failure(check, wrong) == first
+
+
+def test_every_exercise_has_hints_of_its_own():
+    failure(checks.out_size, lambda *arguments: -1)
+    assert "Hint 1 of 3" in failure(checks.conv_parameters, lambda *arguments: -1)
 
 
 def layers(*, kernel=3, norm=True, relu=nn.ReLU, first=(), **arguments) -> Callable[[int, int], nn.Module]:
@@ -407,6 +565,6 @@ def test_failure_in_ipython_shows_no_traceback():
     command = [sys.executable, "-m", "IPython", "--colors=NoColor", "--HistoryManager.enabled=False", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     shown = done.stdout + done.stderr
-    assert "CheckFailed: out_size(28, 3) gave 0, wants 26. (n + 2 * pad" in shown
+    assert "CheckFailed: out_size(28, 3) gave 0, wants 26." in shown
     assert "Traceback" not in shown
-    assert len(shown.strip().splitlines()) == 1
+    assert len(shown.strip().splitlines()) == 2  # and the hint

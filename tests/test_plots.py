@@ -1,5 +1,6 @@
 """Every figure: what it draws, that a reader can tell what it shows, and that no text is cut or overlaps."""
 
+from base64 import b64decode
 from itertools import combinations, pairwise
 
 import matplotlib as mpl
@@ -90,6 +91,12 @@ def test_digits(readable):
     assert not any(ax.axison for ax in axes)
 
 
+def test_maps_in_rows(readable):
+    axes = readable(plots.maps([torch.ones(3, 3)] * 5, list("abcde"), columns=4))
+    assert [axis.get_title() for axis in axes] == [*"abcde", "", "", ""]
+    assert [axis.axison for axis in axes] == [True] * 5 + [False] * 3
+
+
 def test_digits_without_titles(readable):
     axes = readable(plots.digits(IMAGES[:3]))
     assert len(axes) == 10
@@ -143,15 +150,21 @@ def test_effective_fields(readable, fields):
 
 def test_budget(readable):
     table = layer_table(capture(SeedNet()))
-    left, right = readable(plots.budget(table))
-    assert left.get_xlabel() == "parameters"
-    assert right.get_xlabel() == "multiply-adds an image, millions"
-    names = [text.get_text() for text in left.get_yticklabels()]
-    assert names[:3] == ["conv1 (conv 3x3)", "bn1 (batch_norm)", "conv2 (conv 3x3)"]
-    assert names[-1] == "fc (linear)"
-    assert sum(bar.get_width() for bar in left.patches) == 18_242
-    assert sum(bar.get_width() for bar in right.patches) == pytest.approx(4.990544)
-    assert left.yaxis.get_inverted()  # the first layer on top
+    (axis,) = readable(plots.budget(table))
+    assert [text.get_text() for text in axis.get_xticklabels()] == [
+        "parameters\n18,242",
+        "multiply-adds an image\n4,990,544",
+    ]
+    costly = [layer for layer in table if layer.parameters or layer.multiply_adds]
+    left, right = axis.containers
+    assert [bar.get_height() for bar in left] == pytest.approx([layer.parameters / 182.42 for layer in costly])
+    assert [bar.get_height() for bar in right] == pytest.approx([layer.multiply_adds / 49905.44 for layer in costly])
+    tops = [bar.get_y() for bar in left]
+    assert tops == sorted(tops)
+    assert axis.get_ylim() == (100, 0)  # the first layer on top
+    texts = [text.get_text() for text in axis.texts]
+    assert texts[0] == "conv2  25 %"
+    assert texts[-3:] == ["conv2  72 %", "conv3  5 %", "conv4  18 %"]
 
 
 def test_comparison(readable):
@@ -181,7 +194,7 @@ def test_comparison_with_a_target(readable):
 def test_curves(readable):
     run = history([0.9, 0.98, 0.99, 0.9945])
     left, right = readable(plots.curves(run, target=0.994))
-    assert (left.get_ylabel(), left.get_xlabel()) == ("training loss", "epoch")
+    assert left.get_ylabel() == "training loss"
     assert (right.get_ylabel(), right.get_xlabel()) == ("accuracy, %", "epoch")
     assert list(left.lines[0].get_ydata()) == [epoch.loss for epoch in run.epochs]
     training, validation, _ = right.lines
@@ -192,6 +205,45 @@ def test_curves(readable):
     assert list(target_line(right).get_ydata()) == pytest.approx([99.4, 99.4])
     assert right.get_ylim()[0] == 95  # from where it matters
     assert all(text.get_text() for text in left.get_yticklabels())
+
+
+def test_curves_of_several_seeds_and_their_mean(readable):
+    runs = [history([0.9, 0.98]), history([0.92, 0.99])]
+    above, below = readable(plots.curves(runs, target=0.994))
+    seeds_and_means = [list(line.get_ydata()) for line in below.lines[:-1]]
+    assert seeds_and_means[3:] == [pytest.approx([90, 98]), pytest.approx([92, 99]), pytest.approx([91, 98.5])]
+    assert len(seeds_and_means) == 6
+    labels = [text.get_text() for text in below.get_legend().get_texts()]
+    assert labels == ["training, augmented, mean of 2 seeds", "validation, mean of 2 seeds", "target 99.4%"]
+    assert len(above.lines) == 3
+
+
+def test_curves_of_seeds_of_which_one_was_stopped(readable):
+    _, below = readable(plots.curves([history([0.9, 0.98, 0.99]), history([0.92])], target=0.994))
+    assert list(below.lines[2].get_ydata()) == pytest.approx([90])  # the mean of the epochs that both have
+
+
+def test_reports(readable):
+    axes = readable(plots.reports({"the best epoch": [0.001, 0.002, 0.0], "the last epoch": [-0.001, 0.001, 0.0]}))
+    titles = ["the best epoch: +0.100 points on average", "the last epoch: +0.000 points on average"]
+    assert [axis.get_title() for axis in axes] == titles
+    assert [axis.lines[1].get_xdata()[0] for axis in axes] == pytest.approx([0.1, 0])
+    assert sum(bar.get_height() for bar in axes[0].patches) == 3
+    assert axes[1].get_xlabel() == "reported minus true accuracy, percentage points"
+
+
+def test_looked_at(readable):
+    heat = torch.zeros(3, 28, 28)
+    heat[0, 5, 6], heat[0, 7, 8], heat[0, 9, 9] = 0.5, 0.25, -0.5
+    axes = readable(plots.looked_at(IMAGES[:3], heat, ["why 4?", "why 9?", "why 1?"]))
+    assert [axis.get_title() for axis in axes] == ["why 4?", "why 9?", "why 1?"]
+    digit, red = axes[0].images
+    assert np.array_equal(digit.get_array(), IMAGES[0])
+    strength = red.get_array()[..., 3]
+    assert strength[5, 6] == pytest.approx(0.85)
+    assert strength[7, 8] == pytest.approx(0.425)
+    assert strength[9, 9] == 0  # where covering helps there is nothing to show
+    assert axes[1].images[1].get_array()[..., 3].max() == 0
 
 
 @pytest.mark.parametrize("accuracies", [[0.1, 0.2], [0.3], [0.93], [0.9601], [0.2, 0.9, 0.9951], [0.999, 0.9995]])
@@ -240,6 +292,68 @@ def test_confusion_counts_what_went_wrong(readable, classes):
 def test_confusion_of_a_network_without_a_mistake(readable):
     (axis,) = readable(plots.confusion(torch.eye(10, dtype=torch.int64), data._DIGITS))
     assert not axis.texts
+
+
+# -- for those who can't see it ---------------------------------------------------------------------------------------
+
+
+def test_every_figure_says_in_words_what_it_shows(fields):
+    drawn = {
+        "2 images: 4, 99%; 5, 98%.": plots.digits(IMAGES[:2], ["4\n99%", "5\n98%"]),
+        "1 maps, blue below zero and red above: kernel 3x4.": plots.maps([torch.ones(3, 4)], ["kernel"]),
+        "in a box: layer 0 5x5, layer 1 28x28.": plots.growing_boxes(IMAGES[0], fields),
+        "in the box of 5x5 pixels that it can see.": plots.effective_fields(
+            torch.ones(28, 28), torch.ones(28, 28), fields[0]
+        ),
+        "Parameters: conv2 25 %, conv3 6 %, conv4 25 %, conv5 6 %, conv6 25 %, fc 4 %. "
+        "Multiply-adds: conv2 72 %, conv3 5 %, conv4 18 %.": plots.budget(layer_table(capture(SeedNet()))),
+        "short 95.50 (95.00 to 96.00); long 98.10 (98.10 to 98.10).": plots.comparison(
+            {"short": [0.95, 0.96], "long": [0.981]}
+        ),
+        "After 2 epochs: training 98.00 %, validation 99.00 %; the target is 99.4%.": plots.curves(
+            history([0.98, 0.99]), 0.994
+        ),
+        "from 0 to its peak after 33 % of the run, then down to 0 at the end.": plots.schedule([0.0, 1.0, 0.5, 0.0]),
+        "in points on average: best +0.150; last +0.000.": plots.reports({"best": [0.001, 0.002], "last": [0.0, 0.0]}),
+        "where covering costs the answer most: why 4?.": plots.looked_at(IMAGES[:1], torch.ones(1, 28, 28), ["why 4?"]),
+        "12 wrong answers; a label taken for another, most often: 4 for 9 12 times.": plots.confusion(
+            torch.zeros(10, 10, dtype=torch.int64).index_put((torch.tensor([4]), torch.tensor([9])), torch.tensor(12)),
+            data._DIGITS,
+        ),
+    }
+    for words, axes in drawn.items():
+        assert str(axes.figure.get_label()).endswith(words)
+    public = {
+        name for name, it in vars(plots).items() if getattr(it, "__module__", "") == "lab.plots" and name[0] != "_"
+    }
+    assert len(drawn) == len(public - {"show", "bundle"})  # all of them
+
+
+def test_a_figure_is_shown_as_a_picture_with_its_words():
+    axes = plots.schedule([0.0, 1.0, 0.0])
+    axes.figure.set_label('words with "quotes" & <signs>')
+    parts = plots.bundle(axes)
+    assert plt.get_fignums() == []  # closed
+    assert b64decode(parts["image/png"]).startswith(b"\x89PNG")
+    assert parts["text/plain"] == 'words with "quotes" & <signs>'
+    assert 'alt="words with &quot;quotes&quot; &amp; &lt;signs&gt;"' in parts["text/html"]
+    assert parts["image/png"] in parts["text/html"]
+
+
+def test_no_figure_is_too_wide_for_a_phone_and_no_text_too_small(fields):
+    figures = [
+        plots.digits(IMAGES, ["4"] * 13),
+        plots.growing_boxes(IMAGES[0], fields * 4),
+        plots.maps([IMAGES[0].float()] * 9, ["map"] * 9),
+        plots.budget(layer_table(capture(SeedNet()))),
+        plots.curves(history([0.9]), 0.994),
+        plots.comparison({"a": [0.9]}, 0.994),
+        plots.confusion(torch.eye(10, dtype=torch.int64), data._GARMENTS),
+    ]
+    for axes in figures:
+        assert axes.figure.get_size_inches()[0] <= plots.WIDTH
+        texts = [t for t in axes.figure.findobj(mpl.text.Text) if t.get_text() and t.get_visible()]
+        assert min(text.get_fontsize() for text in texts) >= 9
 
 
 def test_colours_are_okabe_and_itos():

@@ -197,3 +197,25 @@ def test_importable_network_starts_afresh_with_every_seed(data, monkeypatch):
     done = list(runs.runs(lambda: runs.network("lab.models:ready_made"), data, QUICK, [0, 0]))
     assert done[0].model is not done[1].model
     assert done[0].history.epochs[0].loss == done[1].history.epochs[0].loss
+
+
+# -- trials -----------------------------------------------------------------------------------------------------------
+
+
+def test_trials_are_measured_on_validation_and_leave_the_test_set_alone(data, monkeypatch):
+    parts = data.split(seed=0, held_out=100)
+
+    def closed():
+        raise AssertionError("the test set was read")
+
+    found = runs.trials(tiny_net, replace(parts, _read_test=closed), QUICK, seeds=[3, 4])
+    model = runs.fresh(tiny_net, 4)
+    runs.fit(model, replace(parts, validation=None), replace(QUICK, seed=4))
+    assert found[1] == accuracy(model, parts.validation)
+    assert len(found) == 2
+    assert found[0] != found[1]
+
+
+def test_trials_want_validation_images(data):
+    with pytest.raises(runs.TrainingError, match=r"take data\.split"):
+        runs.trials(tiny_net, data, QUICK, seeds=[0])

@@ -5,7 +5,9 @@ import statistics
 
 import numpy as np
 import pytest
+import torch
 
+from lab import stats
 from lab.stats import alarm_level, mean_margin, share_margin, spread
 
 
@@ -48,3 +50,25 @@ def test_a_real_drop_is_noticed() -> None:
     assert 0.9930 < alarm_level(recorded, 3, 0.001) < 0.9946
     with pytest.raises(ValueError, match="at least two"):
         alarm_level([0.995], 3, 0.001)
+
+
+def test_the_last_epoch_is_right_on_average_and_the_best_one_too_good():
+    right = torch.rand(12, 2000, generator=torch.Generator().manual_seed(1)) < 0.99  # twelve epochs, equally good
+    found = stats.optimism(right, draws=200)
+    assert statistics.mean(found["the last epoch"]) == pytest.approx(0, abs=1e-12)
+    best = statistics.mean(found["the best epoch"])
+    assert best > 0.002  # the largest of twelve draws, each with a deviation of 0.2 points, and its own half twice that
+    assert len(found["the best epoch"]) == 400
+    assert stats.optimism(right, draws=200) == found  # the same draws again
+
+
+def test_one_epoch_leaves_no_choice():
+    right = torch.rand(1, 100, generator=torch.Generator().manual_seed(1)) < 0.9
+    found = stats.optimism(right, draws=10)
+    assert found["the best epoch"] == found["the last epoch"]
+
+
+@pytest.mark.parametrize("shape", [(0, 100), (3, 1)])
+def test_nothing_to_choose_from(shape):
+    with pytest.raises(ValueError, match="at least one epoch and two images"):
+        stats.optimism(torch.ones(shape, dtype=torch.bool))

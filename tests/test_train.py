@@ -71,6 +71,19 @@ def test_without_a_validation_set_there_is_no_validation_accuracy() -> None:
     assert history.epochs[0].validation_accuracy is None
 
 
+def test_watchers_are_called_after_every_epoch_with_the_network_as_it_would_be(few: Data) -> None:
+    seen: list[tuple[int, float | None, float]] = []
+
+    def watch(history: train.History, net: nn.Module) -> None:
+        assert few.validation is not None
+        seen.append((len(history.epochs), history.epochs[-1].validation_accuracy, accuracy(net, few.validation)))
+
+    history = fit(small(), few, Recipe(epochs=3, averaging=0.9), watchers=[watch])
+    assert [number for number, _, _ in seen] == [1, 2, 3]
+    assert all(reported == measured for _, reported, measured in seen)
+    assert len(history.epochs) == 3
+
+
 def test_training_never_touches_the_test_set(monkeypatch: pytest.MonkeyPatch, few: Data) -> None:
     def forbidden(self: Data) -> Labelled:
         raise AssertionError("the test set was read")
