@@ -243,9 +243,9 @@ def reports(optimism: Mapping[str, Sequence[float]]) -> Axes:
     figure, axes = plt.subplots(len(optimism), 1, figsize=(WIDTH, 1.35 * len(optimism) + 0.5), sharex=True)
     axes = np.atleast_1d(axes)
     points = {name: 100 * np.asarray(values) for name, values in optimism.items()}
-    limits = min(p.min() for p in points.values()), max(p.max() for p in points.values())
+    edges = _whole_steps(np.concatenate([*points.values()]))
     for axis, (name, values), colour in zip(axes, points.items(), (BLUE, ORANGE, GREEN), strict=False):
-        axis.hist(values, bins=31, range=limits, color=colour)
+        axis.hist(values, bins=edges, color=colour)
         axis.axvline(0, color="black", linewidth=1)
         axis.axvline(values.mean(), color=RED, linestyle="--", linewidth=1.5)
         axis.set_title(f"{name}: {values.mean():+.3f} points on average", fontsize=_SMALL)
@@ -305,6 +305,15 @@ def _box(axis: Axes, field: Field, colour: str) -> None:
     corner = (columns.low - 0.5, rows.low - 0.5)
     box = Rectangle(corner, columns.size, rows.size, fill=False, edgecolor=colour, linewidth=2.5, clip_on=False)
     axis.add_patch(box)
+
+
+def _whole_steps(values: "np.ndarray[Any, np.dtype[np.float64]]", bins: int = 30) -> list[float]:
+    """Edges of about `bins` bins for values on a grid (counts of images): each holds as many steps of the grid."""
+    low, high = float(values.min()), float(values.max())
+    gaps = np.diff(np.unique(values.round(9)))
+    step = float(gaps.min()) if len(gaps) else 1.0
+    width = step * max(1, round((high - low) / step / bins))
+    return [low - step / 2 + n * width for n in range(int((high - low) / width) + 2)]
 
 
 def _no_ticks(axis: Axes) -> None:

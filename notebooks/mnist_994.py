@@ -392,8 +392,8 @@ def drop(x, p):
 checks.drop(drop)
 
 # %%
-several = {f"p = {p}": trial(models.LabNet, replace(short, dropout=p)) for p in (0.0, 0.5)}
-plots.show(plots.comparison({"p = 0.05": plain, **several}))
+none, half = (trial(models.LabNet, replace(short, dropout=p)) for p in (0.0, 0.5))
+plots.show(plots.comparison({"p = 0": none, "p = 0.05": plain, "p = 0.5": half}))
 
 # %% [markdown]
 # *What to see:* a little dropout makes no difference that three seeds could show; a lot of it costs.
@@ -618,7 +618,7 @@ plots.show(plots.curves(history, target=0.994))
 # %%
 from lab import stats
 
-_, history = my_run()
+my_run()
 plots.show(plots.reports(stats.optimism(torch.stack(named_right))))
 
 # %% [markdown]
@@ -633,13 +633,13 @@ plots.show(plots.reports(stats.optimism(torch.stack(named_right))))
 # %%
 my_net, _ = my_run()
 kernels = next(weight for weight in my_net.parameters() if weight.dim() == 4)  # of the first convolution
-plots.show(plots.maps(list(kernels[:, 0].detach()), [f"filter {n}" for n in range(len(kernels))], columns=8))
+plots.show(plots.maps(list(kernels[:, 0].detach()), [str(n) for n in range(len(kernels))], columns=8))
 
 # %%
 convs = [op.name for op in capture(my_net).operations if op.label().startswith("conv")]
 looking = capture(my_net).build().eval()
 answers = looking(train.to_input(data.validation.images[:1]), until=convs[1])[0].detach()  # (channels, rows, columns)
-plots.show(plots.maps(list(answers), [f"channel {n}" for n in range(len(answers))], columns=8))
+plots.show(plots.maps(list(answers), [str(n) for n in range(len(answers))], columns=8))
 
 # %% [markdown]
 # *What to see:* the first filters are edges and blobs in several directions, some alike, some that hardly do anything.
