@@ -1,6 +1,7 @@
 """The notebook's editions, and how it is executed and judged."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_the_committed_editions_are_what_the_source_gives() -> None:
 def test_the_students_copy_has_a_stub_for_every_solution_and_no_outputs() -> None:
     student, solved = student_edition(), solved_edition()
     assert len(student.cells) == len(solved.cells)
-    assert len(exercises(student)) == 7
+    assert len(exercises(student)) == 12
     for stub, solution in zip(exercises(student), exercises(solved), strict=True):
         assert "raise NotImplementedError()" in stub.source
         assert "raise NotImplementedError" not in solution.source
@@ -65,8 +66,8 @@ def test_every_exercise_is_checked_and_the_points_are_whole() -> None:
     solutions = [cell.grade_id for cell in cells if cell.solution]
     graded = [cell.grade_id for cell in cells if cell.grade]
     assert graded == [f"{name}-check" for name in solutions]
-    assert len(set(solutions)) == 7
-    assert sum(cell.points for cell in cells if cell.grade) == 11
+    assert len(set(solutions)) == 12
+    assert sum(cell.points for cell in cells if cell.grade) == 16
     assert all(cell.locked for cell in cells if cell.grade)
 
 
@@ -74,7 +75,16 @@ def test_cells_are_short() -> None:
     for cell in solved_edition().cells:
         lines = [line for line in cell.source.splitlines() if line.strip()]
         if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("solution"):
-            assert len(lines) <= 14, cell.source
+            assert len(lines) <= 10, cell.source
+
+
+def test_every_figure_of_the_solved_edition_says_in_words_what_it_shows() -> None:
+    outputs = [o for cell in nbformat.read(notebook._solved_path(), 4).cells for o in cell.get("outputs", [])]
+    figures = [output.data for output in outputs if "image/png" in output.get("data", {})]
+    assert len(figures) > 20
+    for figure in figures:
+        (words,) = re.findall(r'<img [^>]*alt="([^"]+)"', figure["text/html"])
+        assert len(words) > 30
 
 
 def test_an_edition_that_differs_from_the_source_is_found(source: Path) -> None:
