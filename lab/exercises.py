@@ -22,7 +22,7 @@ from lab.errors import LabError
 
 ROOT = Path(__file__).parent.parent
 EDITIONS = ROOT / "notebooks"
-"""Where the lab's own notebooks are. An installed lab has none: then the copy's own check cells have to do."""
+"""The sources of the lab's own notebooks. An installed lab has none: then the copy's own checks have to do."""
 CELL_SECONDS = 120
 
 
@@ -97,8 +97,10 @@ def _is(cell: NotebookNode, kind: str) -> bool:
 
 def _checks(notebook: NotebookNode) -> dict[str, NotebookNode]:
     """The check cells, by grade_id: those of the lab's own edition that shares most of them; else the copy's own."""
+    import jupytext
+
     own = _graded(notebook)
-    editions = [_graded(nbformat.read(path, as_version=4)) for path in sorted(EDITIONS.glob("*.ipynb"))]
+    editions = [_graded(jupytext.read(path)) for path in sorted(EDITIONS.glob("*.py"))]
     best = max(editions, key=lambda edition: len(edition.keys() & own.keys()), default={})
     return {name: NotebookNode(cell) for name, cell in (best if best.keys() & own.keys() else own).items()}
 

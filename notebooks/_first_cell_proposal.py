@@ -1,4 +1,3 @@
-# ruff: noqa: F401, RUF100
 # %% tags=["setup"]
 import re
 from importlib.util import find_spec
@@ -13,17 +12,6 @@ if not find_spec("lab"):  # on Colab: fetch the lab from the repository that thi
 if not find_spec("lab"):
     raise ImportError(f"pip could not fetch the lab from {source}: is there a network? Run this cell again.")
 
-from lab import classroom
+import lab.classroom
 
-classroom.set_up()  # are all packages there? And two common mistakes are told in one line
-
-# %% tags=["setup"]
-import matplotlib.pyplot as plt
-import torch
-import torch.nn.functional as F
-from torch import nn
-
-import lab
-from lab import checks, models, plots, receptive, train
-
-print("the lab,", lab.__version__, "on torch", torch.__version__.split("+")[0])
+lab.classroom.set_up()  # are all packages there? And two common mistakes are told in one line

@@ -27,7 +27,6 @@ from packaging.requirements import Requirement
 from lab import notebook, ready
 
 PROPOSAL = notebook.SOURCE.with_name("_first_cell_proposal.py")
-FIRST = PROPOSAL if PROPOSAL.is_file() else notebook.SOURCE
 COLAB = [
     *("torch", "torchvision", "numpy", "scipy", "matplotlib", "ipykernel", "ipython", "ipywidgets", "anywidget"),
     *("click", "rich", "tqdm", "platformdirs", "pydantic", "safetensors", "nbformat", "nbclient", "jupytext"),
@@ -169,7 +168,11 @@ def execute(*sources: str) -> list[Any]:
 
 
 def set_up() -> list[str]:
-    return [cell.source for cell in jupytext.read(FIRST).cells if "setup" in cell.metadata.get("tags", [])]
+    """The notebook's set-up cells, the one that fetches the lab first."""
+    found = [cell.source for cell in jupytext.read(notebook.SOURCE).cells if "setup" in cell.metadata.get("tags", [])]
+    if PROPOSAL.is_file():  # until it is in the notebook
+        found[0] = jupytext.read(PROPOSAL).cells[0].source
+    return found
 
 
 def exercises() -> list[str]:

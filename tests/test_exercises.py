@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jupytext
 import nbformat
 import pytest
 from click.testing import CliRunner
@@ -21,7 +22,7 @@ def check(got, wanted):
         raise CheckFailed(f"{got}, wants {wanted}. Add.")
     print("PASS right")"""
 STUB = "# EXERCISE {n}, one line\ndef answer{n}():\n    # YOUR CODE HERE\n    raise NotImplementedError()"
-NOTEBOOKS = sorted(exercises.EDITIONS.glob("*_solved.ipynb"))
+SOURCES = [path for path in sorted(exercises.EDITIONS.glob("*.py")) if not path.name.startswith("_")]
 
 
 def answer(n: int, source: str = "") -> NotebookNode:
@@ -111,7 +112,7 @@ def test_an_edited_check_counts_for_nothing(points: Any, tmp_path: Path) -> None
     editions.mkdir()
     other = [answer(8), check(8), answer(9), check(9)]
     for name, cells in (("a", other), ("b", [answer(1), check(1, points=4), answer(2), check(2)]), ("c", other)):
-        nbformat.write(new_notebook(cells=cells), editions / f"{name}.ipynb")
+        jupytext.write(new_notebook(cells=cells), editions / f"{name}.py", fmt="py:percent")
     done = points(answer(1, "def answer1(): return 5"), check(1, "pass", points=40))
     assert [(e.name, e.passed, e.max_points) for e in done] == [("e1", False, 4), ("e2", None, 1)]
     assert done[0].message == "5, wants 1. Add."
@@ -186,9 +187,13 @@ def test_the_command_line(points: Any, tmp_path: Path) -> None:
     assert report["exercises"][0]["title"] == "exercise 1"
 
 
-@pytest.mark.parametrize("solved", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_labs_own_notebooks(solved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_labs_own_notebooks(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the lab's own editions
-    done = exercise_points(solved)
-    assert done
+    solved = jupytext.read(source)
+    nbformat.write(solved, tmp_path / "copy.ipynb")
+    done = exercise_points(tmp_path / "copy.ipynb")
+    assert [e.name for e in done] == [
+        c.metadata.nbgrader.grade_id for c in solved.cells if exercises._is(c, "solution")
+    ]
     assert all(e.passed for e in done), [e.line() for e in done]
