@@ -173,6 +173,27 @@ def check(
 
 
 @main.command()
+@click.argument("notebook", type=click.Path(path_type=Path))
+@_as_json
+def points(notebook: Path, as_json: bool) -> None:
+    """Count the points that the exercises in NOTEBOOK have got so far. Status 1 if some are still to be had.
+
+    NOTEBOOK is your copy, saved. Its answers are executed with the lab's checks, its training runs are not. This is for
+    you: it decides no grade.
+    """
+    from lab.exercises import exercise_points
+
+    exercises = exercise_points(notebook)
+    earned, most = sum(one.points for one in exercises), sum(one.max_points for one in exercises)
+    if as_json:
+        report = {"notebook": str(notebook), "points": earned, "max_points": most}
+        click.echo(json.dumps(report | {"exercises": [one.to_dict() for one in exercises]}, indent=1))
+    else:
+        click.echo("\n".join([*(one.line() for one in exercises), f"{earned:g} of {most:g} points"]))
+    sys.exit(0 if earned == most else 1)
+
+
+@main.command()
 @click.argument("target", required=False)
 @click.option("--preset", help="sprint, peak or tiny: a record's recipe, and its network if TARGET is left out.")
 @click.option("--data", "dataset", default="mnist", help="mnist, fashion_mnist, kmnist or qmnist.")

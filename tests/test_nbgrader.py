@@ -1,0 +1,148 @@
+"""A course in nbgrader: assignment made, handed out, submitted, graded and exported with nbgrader's own program."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook
+
+from lab import exercises, notebook
+from lab.exercises import exercise_points
+
+NAME = notebook.SOURCE.stem
+FIELDS = (
+    "assignment,duedate,timestamp,student_id,last_name,first_name,email,"
+    "raw_score,late_submission_penalty,score,max_score"
+)
+CONFIG = "c = get_config()\nc.CourseDirectory.course_id = 'mnist'\nc.ExecutePreprocessor.timeout = 600\n"
+
+
+def nbgrader(course: Path, *arguments: str) -> str:
+    """What nbgrader prints, called in the course's folder."""
+    environment = os.environ | {"LAB_QUICK": "1", "LAB_PROGRESS": "0", "PYTHONPATH": str(notebook.ROOT)}
+    environment["JUPYTER_CONFIG_DIR"] = str(course / "jupyter")  # nobody's own settings
+    command = [sys.executable, "-m", "nbgrader", *arguments]
+    done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def source() -> NotebookNode:
+    """The notebook as a teacher has it, with its solutions and their marks."""
+    return notebook._source()
+
+
+def reduced(whole: NotebookNode) -> NotebookNode:
+    """Without the training: set-up, answers and checks."""
+    set_up = exercises._set_up(whole)
+    whole.cells = [cell for cell in whole.cells if "nbgrader" in cell.metadata or any(cell is it for it in set_up)]
+    return whole
+
+
+def answers(edition: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in edition.cells if exercises._is(cell, "solution")]
+
+
+def cells(edition: NotebookNode) -> list[tuple[str, str]]:
+    return [(cell.cell_type, cell.source) for cell in edition.cells]
+
+
+@pytest.fixture
+def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty course. nbgrader calls `alembic` by its name, so that this Python's programs have to come first."""
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    (tmp_path / "source" / NAME).mkdir(parents=True)
+    (tmp_path / "nbgrader_config.py").write_text(CONFIG)
+    return tmp_path
+
+
+def submit(course: Path, student: str, released: NotebookNode, written: dict[str, str]) -> Path:
+    """Hand in the released notebook with these answers: grade_id -> source."""
+    for cell in answers(released):
+        cell.source = written.get(cell.metadata.nbgrader.grade_id, cell.source)
+    path = course / "submitted" / student / NAME / f"{NAME}.ipynb"
+    path.parent.mkdir(parents=True)
+    nbformat.write(released, path)
+    return path
+
+
+def graded(course: Path, student: str) -> dict[str, float]:
+    """Points per exercise, from nbgrader's gradebook."""
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        copy = gradebook.find_submission_notebook(NAME, NAME, student)
+        return {grade.name.removesuffix("-check"): grade.score for grade in copy.grades}
+
+
+def mistakes(right: dict[str, str]) -> dict[str, str]:
+    """The first answer that is one function as it should be, the next one wrong, and one that writes to stderr."""
+    first, second, third = [name for name, cell in right.items() if cell.count("\n    return ") == 1][:3]
+    loud = "\n    import sys; print('careful', file=sys.stderr)\n    return "
+    return {
+        first: right[first],
+        second: right[second].replace("    return ", "    return 0.5 or "),
+        third: right[third].replace("\n    return ", loud),
+    }
+
+
+def run_course(course: Path, whole: NotebookNode, solved: NotebookNode) -> dict[str, dict[str, float]]:
+    """A term with two students: one has everything right, the other has two mistakes and leaves the most open."""
+    nbformat.write(whole, course / "source" / NAME / f"{NAME}.ipynb")
+    nbgrader(course, "generate_assignment", NAME)
+    released = course / "release" / NAME / f"{NAME}.ipynb"
+    right = {cell.metadata.nbgrader.grade_id: cell.source for cell in answers(solved)}
+    copies = {
+        "ada": submit(course, "ada", nbformat.read(released, as_version=4), right),
+        "bob": submit(course, "bob", nbformat.read(released, as_version=4), mistakes(right)),
+    }
+    assert "Success! Your notebook passes all the tests." in nbgrader(course, "validate", str(copies["ada"]))
+    nbgrader(course, "autograde", NAME)
+    points = {student: graded(course, student) for student in copies}
+    ours = {student: exercise_points(copy) for student, copy in copies.items()}
+    for student in copies:
+        assert {exercise.name: exercise.points for exercise in ours[student]} == points[student]
+    assert all(exercise.passed for exercise in ours["ada"])
+    passed = {exercise.name: exercise.passed for exercise in ours["bob"]}
+    assert passed == dict.fromkeys(right) | dict(zip(mistakes(right), (True, False, False), strict=True))
+    return points
+
+
+def exported(course: Path) -> dict[str, dict[str, str]]:
+    nbgrader(course, "export")
+    text = (course / "grades.csv").read_text()
+    assert text.splitlines()[0] == FIELDS
+    return {row["student_id"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def check_export(course: Path, points: dict[str, dict[str, float]], whole: NotebookNode) -> None:
+    most = sum(cell.metadata.nbgrader.points for cell in whole.cells if exercises._is(cell, "grade"))
+    rows = exported(course)
+    for student in ("ada", "bob"):
+        assert float(rows[student]["score"]) == float(rows[student]["raw_score"]) == sum(points[student].values())
+        assert float(rows[student]["max_score"]) == most
+    assert sum(points["ada"].values()) == most
+
+
+def test_a_course_with_the_exercises_alone(course: Path) -> None:
+    whole = reduced(source())
+    points = run_course(course, whole, reduced(notebook.solved_edition()))
+    check_export(course, points, whole)
+
+
+def test_the_released_copy_is_the_committed_one(course: Path) -> None:
+    nbformat.write(source(), course / "source" / NAME / f"{NAME}.ipynb")
+    nbgrader(course, "generate_assignment", NAME)
+    released = nbformat.read(course / "release" / NAME / f"{NAME}.ipynb", as_version=4)
+    committed = nbformat.read(notebook.SOURCE.with_suffix(".ipynb"), as_version=4)
+    assert cells(released) == cells(committed)
+    assert all("checksum" in cell.metadata.nbgrader for cell in released.cells if exercises._is(cell, "grade"))
+
+
+@pytest.mark.slow
+def test_a_course_with_the_whole_notebook(course: Path) -> None:
+    points = run_course(course, source(), notebook.solved_edition())
+    check_export(course, points, source())
