@@ -3,6 +3,7 @@
 Screenshots go to build/screens/, for a person to look at.
 """
 
+import json
 import os
 import re
 import shutil
@@ -79,12 +80,9 @@ def server(folder, tmp_path_factory):
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "LAB_PROGRESS": "1",
     }
-    for plugin, text in {
-        "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
-    }.items():
-        path = private / "LAB_SETTINGS_DIR" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    settings = private / "LAB_SETTINGS_DIR" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # nor does it ask the internet
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -126,11 +124,10 @@ def opened(browser, address, dark=False, width=1000):
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(f"{address}{'&' if '?' in address else '?'}token={TOKEN}")
     page.wait_for_selector(".jp-Notebook-cell", timeout=PATIENCE)
+    # Before that, JupyterLab drops what it is told to run.
+    page.wait_for_selector("text=/\\| Idle/" if "/lab/" in address else "[title*='Idle']", timeout=PATIENCE)
     if dark:
-        page.evaluate("document.body.dataset.jpThemeLight")  # the theme is chosen in the menu, as a person does
-        page.get_by_role("menuitem", name="Settings", exact=True).click()
-        page.get_by_role("menuitem", name="Theme", exact=True).hover()
-        page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
+        menu(page, "Settings", "Theme", "JupyterLab Dark")
         page.wait_for_selector('body[data-jp-theme-light="false"]')
     yield page
     assert not problems
@@ -138,8 +135,18 @@ def opened(browser, address, dark=False, width=1000):
 
 
 def run_all(page):
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
+    menu(page, "Run", "Run All Cells")
+
+
+def menu(page, first, *rest):
+    """Choose from the menu bar. An item is clicked once it is lit: a click before that is lost."""
+    page.get_by_role("menuitem", name=first, exact=True).click()
+    for name in rest:
+        item = page.get_by_role("menuitem", name=re.compile(f"^{name}"))
+        item.hover()
+        page.wait_for_timeout(300)
+        if name == rest[-1]:
+            item.click()
 
 
 def output(page, number):
@@ -205,7 +212,7 @@ def executed(browser, server, folder):
 def exercise(page):
     """It fails, red and in one line; is put right in the browser; passes."""
     run_all(page)
-    failure = output(page, 1).locator("[data-mime-type='application/vnd.jupyter.error']")
+    failure = output(page, 1).locator("[data-mime-type='application/vnd.jupyter.stderr']")
     expect(failure).to_contain_text("CheckFailed: out_size(28, 3) gave 25, wants 26", timeout=PATIENCE)
     assert "Traceback" not in failure.inner_text()
     red, green, blue = map(int, re.findall(r"\d+", failure.evaluate("e => getComputedStyle(e).backgroundColor"))[:3])
@@ -216,7 +223,7 @@ def exercise(page):
     page.keyboard.press("Control+a")
     page.keyboard.insert_text(RIGHT)
     run_all(page)
-    expect(output(page, 1)).to_have_text(re.compile("^PASS out_size: 5 of 5 right.$"), timeout=PATIENCE)
+    expect(output(page, 1)).to_have_text("PASS out_size: 5 of 5 right.", timeout=PATIENCE)
 
 
 def explorer(page):
@@ -273,6 +280,7 @@ def explorer(page):
     expect(readout).to_have_text(sees(20, 0, 0))
     widget.locator(".lab-strip > div").nth(8).hover()
     expect(name).to_have_text("8 (max_pool)")
+    screenshot(page, widget, "explore-light-1000")
 
 
 def sketchpad(page):
@@ -281,11 +289,7 @@ def sketchpad(page):
     readout, sheet, bars = widget.locator(".lab-readout"), widget.locator(".lab-sheet"), widget.locator(".lab-bars")
     expect(readout).to_have_text("The canvas is empty: draw a digit.", timeout=PATIENCE)
     empty, blank = bars.inner_text(), pixels(widget.locator(".lab-view"))
-    point(page, sheet, 0.3, 0.2)
-    page.mouse.down()
-    for across, down in ((0.7, 0.2), (0.5, 0.5), (0.4, 0.85)):
-        point(page, sheet, across, down)
-    page.mouse.up()
+    draw_seven(page, sheet)
     expect(readout).to_have_text(re.compile(r"^The network's answer: \d, \d+% sure\.$"))
     seven = until_changed(page, widget.locator(".lab-view"), blank)
     expect(bars.get_by_role("listitem")).to_have_count(10)
@@ -294,6 +298,7 @@ def sketchpad(page):
     page.keyboard.press("End")
     expect(widget.get_by_text("what the middle unit of 20 (linear) sees, 28x28 pixels")).to_be_visible()
     until_changed(page, widget.locator(".lab-view"), seven)
+    screenshot(page, widget, "draw-light-1000")
     widget.get_by_role("button", name="clear").click()
     expect(readout).to_have_text("The canvas is empty: draw a digit.")
     sheet.focus()
@@ -302,9 +307,15 @@ def sketchpad(page):
     expect(readout).to_have_text(re.compile("^The network's answer"))
 
 
-def stop_kernels(server):
-    import json
+def draw_seven(page, sheet):
+    point(page, sheet, 0.3, 0.2)
+    page.mouse.down()
+    for across, down in ((0.7, 0.2), (0.5, 0.5), (0.4, 0.85)):
+        point(page, sheet, across, down)
+    page.mouse.up()
 
+
+def stop_kernels(server):
     with urllib.request.urlopen(f"{server}/api/sessions?token={TOKEN}") as answer:
         sessions = json.load(answer)
     assert sessions
@@ -313,7 +324,79 @@ def stop_kernels(server):
         urllib.request.urlopen(urllib.request.Request(path, method="DELETE")).close()
 
 
-def test_the_lesson(executed):
+def test_the_lesson_leaves_neither_an_error_nor_a_warning(executed):
     outputs = [o for cell in nbformat.read(executed, as_version=4).cells for o in cell.outputs]
     assert "PASS out_size" in str(outputs)
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+def shows_pictures(page, widgets=2):
+    """Every widget's place holds its picture, with a text, and no word of a widget that is missing."""
+    pictures = page.locator(".lab-still img")
+    expect(pictures).to_have_count(widgets, timeout=PATIENCE)
+    for picture in pictures.all():
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_be_visible()
+        assert picture.evaluate("image => image.complete && image.naturalWidth") > 300
+        assert len(picture.get_attribute("alt")) > 40
+    page.wait_for_timeout(2000)  # JupyterLab looks for the widgets meanwhile
+    for words in page.get_by_text(re.compile("Error displaying widget|Loading widget|model not found")).all():
+        expect(words).to_be_hidden()
+
+
+def test_saved_notebook_in_jupyterlab_whose_kernel_is_gone(browser, server, executed):
+    with opened(browser, f"{server}/lab/tree/lesson.ipynb") as page:
+        shows_pictures(page)
+        screenshot(page, page.locator(".jp-Notebook"), "saved-without-kernel")
+    stop_kernels(server)
+
+
+def test_saved_notebook_from_somebody_else(browser, server, executed):
+    """JupyterLab does not trust it: no widget, no style, only what is harmless."""
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("'another notebook'"))
+    nbformat.write(notebook, executed.with_name("foreign.ipynb"))
+    with opened(browser, f"{server}/lab/tree/foreign.ipynb") as page:
+        shows_pictures(page)
+    stop_kernels(server)
+
+
+def test_page_made_of_the_saved_notebook(browser, executed, tmp_path):
+    from nbconvert import HTMLExporter
+
+    text, _ = HTMLExporter(embed_images=True).from_filename(str(executed))
+    (tmp_path / "lesson.html").write_text(text, encoding="utf-8")
+    context = browser.new_context(viewport={"width": 1000, "height": 1500}, offline=True)
+    page = context.new_page()
+    page.goto((tmp_path / "lesson.html").as_uri(), wait_until="commit")
+    shows_pictures(page)
+    screenshot(page, page.locator("body"), "page")
+    context.close()
+
+
+@pytest.mark.parametrize(("app", "dark", "width"), [("lab/tree", True, 1000), ("notebooks", False, 400)])
+def test_widgets_in_the_dark_and_on_a_phone(browser, server, executed, app, dark, width):
+    """JupyterLab's dark theme; Notebook 7 on a narrow screen: nothing sticks out, and a finger works."""
+    with opened(browser, f"{server}/{app}/lesson.ipynb", dark, width) as page:
+        run_all(page)
+        for number, kind in ((2, "explore"), (3, "draw")):
+            widget = output(page, number).locator(f".lab-{kind}")
+            widget.scroll_into_view_if_needed(timeout=PATIENCE)
+            expect(widget).to_be_visible(timeout=PATIENCE)
+            inner, outer = widget.bounding_box(), page.viewport_size
+            assert inner["x"] >= 0
+            assert inner["x"] + inner["width"] <= outer["width"]
+            assert widget.evaluate("e => e.scrollWidth <= e.clientWidth")
+            if kind == "explore":
+                widget.locator(".lab-strip > div").nth(4).hover()
+                expect(widget.locator(".lab-readout")).to_have_text(sees(4, 7, 7))
+            else:
+                draw_seven(page, widget.locator(".lab-sheet"))
+                expect(widget.locator(".lab-readout")).to_have_text(re.compile("^The network's answer"))
+            assert is_light(widget.evaluate("e => getComputedStyle(e).color")) is dark  # the text, against the theme
+            screenshot(page, widget, f"{kind}-{'dark' if dark else 'light'}-{width}")
+    stop_kernels(server)
+
+
+def is_light(colour):
+    return sum(float(part) for part in re.findall(r"[\d.]+", colour)[:3]) > 3 * 128

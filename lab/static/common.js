@@ -113,9 +113,15 @@ function arrow(event) {
   return { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
 }
 
-/** The widget's root. JupyterLab would take the arrow keys for its own without the attribute. */
+/** The widget's root. Plain keys are the widget's, keys with a modifier JupyterLab's, which would take all of them. */
 function container(name) {
-  return make("div", { class: `lab-widget ${name}`, "data-lm-suppress-shortcuts": "true" });
+  const node = make("div", { class: `lab-widget ${name}` });
+  const share = (event) => {
+    const isPlain = !(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey);
+    if (node.contains(event.target)) event.target.toggleAttribute("data-lm-suppress-shortcuts", isPlain);
+  };
+  window.addEventListener("keydown", share, true); // at the window: JupyterLab listens at the document
+  return { node, release: () => window.removeEventListener("keydown", share, true) };
 }
 
 /** A canvas with a caption below it. */

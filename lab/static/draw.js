@@ -1,7 +1,7 @@
 // lab.draw: a canvas to draw on, what the network sees of it, and what it answers.
 
 function render({ model, el }) {
-  const root = container("lab-draw");
+  const { node: root, release } = container("lab-draw");
   const sheet = figure(
     { tabindex: 0, role: "img", class: "lab-sheet", "aria-label": "draw a digit here; arrow keys move, space draws" },
     "draw here: mouse, finger or pen",
@@ -126,6 +126,7 @@ function render({ model, el }) {
   const stopWaiting = whenAlive(model, el, root);
   return () => {
     stopWaiting();
+    release();
     for (const [event, show] of Object.entries(changes)) model.off(event, show);
   };
 }

@@ -1,7 +1,7 @@
 // lab.explore: a digit with the box of what a unit sees, and the feature maps of a layer.
 
 function render({ model, el }) {
-  const root = container("lab-explore");
+  const { node: root, release } = container("lab-explore");
   const digit = figure(
     { tabindex: 0, role: "img", class: "lab-digit", "aria-label": "digit: drag it, or move it with the arrow keys" },
     "the digit: drag it, or focus it and press arrow keys",
@@ -145,6 +145,7 @@ function render({ model, el }) {
   const stopWaiting = whenAlive(model, el, root);
   return () => {
     stopWaiting();
+    release();
     model.off("change:scene", showAll);
     for (const name of ["unit", "channel"]) model.off(`change:${name}`, showPixels);
   };
