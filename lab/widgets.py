@@ -72,11 +72,13 @@ def _page(png: str, text: str, note: str, live: str) -> str:
     below = f"<p>{html.escape(note)}</p>" if note else ""
     if not live:
         return f'<div class="lab-still">{image}{below}</div>'
-    still, output = f"lab-still-{live}", ".jp-OutputArea-child"
-    style = (
-        f":root:has(.{live}) .{still} {{ display: none; }} "
-        f"{output}:has(.{still}) + {output}:not(:has(.{live})) {{ display: none; }}"
-    )
+    still, output = f"still-{live}", ".jp-OutputArea-child"
+    places = (
+        ".jp-OutputArea",
+        ":root:not(:has(.jp-OutputArea))",
+    )  # a cell's outputs in Jupyter; VS Code's, Colab's frame
+    style = f"{', '.join(f'{place}:has(.{live}) .{still}' for place in places)} {{ display: none; }} "
+    style += f"{output}:has(.{still}) + {output}:not(:has(.{live})) {{ display: none; }}"
     return f'<div class="lab-still {still}"><style>{style}</style>{image}{below}</div>'
 
 
