@@ -142,19 +142,20 @@ def accuracy(model: nn.Module, digits: Labelled, batch_size: int = 1000) -> floa
 
 @torch.inference_mode()
 def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
-    """Logits (N, 10) on the CPU for images (N, H, W) uint8, in eval mode and float32; the mode is put back.
+    """Logits (N, 10) on the CPU for images (N, H, W) uint8, in eval mode and float32; all modes are put back.
 
     Raises TrainingError for an empty set, and for an output that is not one row of logits an image.
     """
     if len(images) == 0:
         raise TrainingError("there are no images to predict: the set is empty.")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    was_training = model.training
+    was_training = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         logits = torch.cat([model(to_input(chunk.to(device))).float().cpu() for chunk in images.split(batch_size)])
     finally:
-        model.train(was_training)
+        for module, mode in was_training:
+            module.training = mode
     if logits.dim() != 2 or len(logits) != len(images):
         raise TrainingError(
             f"the network gives {tuple(logits.shape)} for {len(images)} images; wants one row of logits each."

@@ -579,7 +579,7 @@ recipe
 # %%
 from functools import cache
 
-from lab.live import live_curves
+from lab.watch import live_curves
 
 named_right = []  # after each epoch: which validation images, (5000,) bool
 

@@ -6,7 +6,7 @@ import IPython.display
 import pytest
 from torch import nn
 
-from lab.live import live_curves
+from lab.watch import live_curves
 from lab.train import Epoch, History, Recipe
 
 
@@ -45,7 +45,7 @@ def test_two_runs_have_a_picture_each(displayed: list[dict[str, Any]], monkeypat
 
 
 def test_the_time_left_is_counted_in_epochs_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lab.live import _in_words
+    from lab.watch import _in_words
 
     history = History(Recipe(epochs=10), "cpu", "float32", 2)
     history.epochs += [Epoch(n, 0.5, 0.9, 0.95, 0.01, seconds, 100) for n, seconds in ((1, 9.0), (2, 3.0), (3, 3.0))]
