@@ -11,9 +11,10 @@ CONSTRAINTS ?= constraints.txt
 LAB_READY := $(VENV)/.lab-ready
 TESTS_READY := $(VENV)/.tests-ready
 BENCH_READY := $(VENV)/.bench-ready
+BOOK_READY := $(VENV)/.book-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all units lint notebooks bench clean
+.PHONY: help lab test test-all units lint notebooks book links bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,11 +28,11 @@ test-all: lint ## the same, and what takes longer: LabNet, Peak and Tiny trained
 	$(MAKE) units MARKED=
 
 MARKED := -m "not slow"
-units: $(TESTS_READY) ## the tests alone, and the cells of the solved notebook whose output never changes
+units: $(TESTS_READY) ## the tests alone, and the cells of the solved notebooks whose output never changes
 	$(BIN)/python -m pytest $(MARKED) $(PYTEST_OPTIONS)
-	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest $(PYTEST_OPTIONS) --nbval-lax notebooks/mnist_994_solved.ipynb
+	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest $(PYTEST_OPTIONS) --nbval-lax notebooks/*_solved.ipynb
 
-lint: $(TESTS_READY) ## ruff, mypy, the workflows, and the notebook's editions against their source
+lint: $(TESTS_READY) ## ruff, mypy, the workflows, and the notebooks' editions against their sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -39,8 +40,17 @@ lint: $(TESTS_READY) ## ruff, mypy, the workflows, and the notebook's editions a
 	$(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
 	$(BIN)/python -m lab.notebook check
 
-notebooks: $(TESTS_READY) ## make both editions of the notebook from notebooks/mnist_994.py
-	$(BIN)/python -m lab.notebook build
+NAMES :=
+notebooks: $(TESTS_READY) ## make both editions of each notebook from its source; NAMES="fashion" for one alone
+	$(BIN)/python -m lab.notebook build $(NAMES)
+
+# -E: read every page anew, so that each warning is seen each time; -W: a warning is an error.
+SPHINX := $(BIN)/python -m sphinx -E -W --keep-going --quiet -d build/doctrees -c notebooks/book
+book: $(BOOK_READY) ## the README, the solved notebooks and the results as pages to read or print: build/book/index.html
+	$(SPHINX) . build/book
+
+links: $(BOOK_READY) ## ask every other server that the book links to whether the page is there
+	$(SPHINX) -b linkcheck . build/links
 
 QUICK :=
 PARTS :=
@@ -59,12 +69,16 @@ $(LAB_READY): requirements.txt $(CONSTRAINTS) pyproject.toml | $(VENV)/pyvenv.cf
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-$(TESTS_READY): tests/requirements.txt $(BENCH_READY)
+$(TESTS_READY): tests/requirements.txt $(BENCH_READY) $(BOOK_READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt -c $(CONSTRAINTS)
 	touch $@
 
 $(BENCH_READY): benchmarks/requirements.txt $(LAB_READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt -c $(CONSTRAINTS)
+	touch $@
+
+$(BOOK_READY): notebooks/book/requirements.txt $(LAB_READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r notebooks/book/requirements.txt -c $(CONSTRAINTS)
 	touch $@
 
 build/floor.txt: requirements.txt

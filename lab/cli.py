@@ -141,7 +141,7 @@ def _sides(sizes: Any) -> str:
 @main.command()
 @click.argument("target")
 @_input_shape
-@click.option("--rubric", default="mnist_994", help="mnist_994, mnist_8k, mnist_5k, or a TOML file.")
+@click.option("--rubric", default="mnist_994", help="mnist_994, mnist_8k, mnist_5k, fashion, or a TOML file.")
 @click.option("--train", is_flag=True, help="Train it first with the lab's recipe, and judge epochs and accuracy too.")
 @_seed
 @_as_json
@@ -260,20 +260,23 @@ def train(
 
 
 @main.command()
+@click.argument("name", default="mnist_994")
 @_seed
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of the final run.")
 @click.option("--train-limit", type=click.IntRange(100), help="Use only so many training images.")
 @click.option("--quick", is_flag=True, help="A short run with a lower bar, to see that everything works.")
 @click.option("--out", type=_FOLDER, default=Path("build"), help="Folder for what the run writes.")
 @_as_json
-def run(seed: int, epochs: int | None, train_limit: int | None, quick: bool, out: Path, as_json: bool) -> None:
-    """Execute the solved notebook, with real training, and assert the assignment.
+def run(
+    name: str, seed: int, epochs: int | None, train_limit: int | None, quick: bool, out: Path, as_json: bool
+) -> None:
+    """Execute the solved notebook NAME (mnist_994 or fashion), with real training, and assert its assignment.
 
     Writes the executed notebook, an HTML page and results.json. Status 1 if the assignment is not met.
     """
     from lab.notebook import run_lab
 
     parameters = {"seed": seed, "epochs": epochs, "train_limit": train_limit, "quick": quick}
-    outcome = run_lab({name: value for name, value in parameters.items() if value is not None}, out)
+    outcome = run_lab({key: value for key, value in parameters.items() if value is not None}, out, name)
     click.echo(json.dumps(outcome.to_dict(), indent=1) if as_json else outcome.line())
     sys.exit(0 if outcome.passed else 1)

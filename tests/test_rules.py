@@ -439,7 +439,7 @@ def test_lines_for_a_person(good):
         "PASS fully_connected: 1 executed (fc), at least 1.",
         "PASS output_shape: (B, 10), wants (B, 10).",
         "FAIL accuracy: 99.39%, at least 99.40%.\n"
-        "     Try random shifts and rotations, a learning rate that decays to zero, and no ReLU on the logits.",
+        "     Try a learning rate that decays to zero, no ReLU on the logits and, for digits, random shifts and turns.",
     ]
 
 
@@ -458,18 +458,19 @@ def test_dictionary_for_a_machine(good):
 # -- rubrics ----------------------------------------------------------------------------------------------------------
 
 
-def test_three_rubrics_differ_in_their_parameters_as_their_titles_say():
+def test_the_rubrics_differ_as_their_titles_say():
     rubrics = {path.stem: load_rubric(path.stem) for path in RUBRICS.glob("*.toml")}
     limits = {name: rubric.limit("parameter_count") for name, rubric in rubrics.items()}
-    assert limits == {"mnist_994": 20_000, "mnist_8k": 8_000, "mnist_5k": 5_000}
+    assert limits == {"mnist_994": 20_000, "mnist_8k": 8_000, "mnist_5k": 5_000, "fashion": 20_000}
     for name, rubric in rubrics.items():
         assert f"fewer than {limits[name]:,} parameters" in rubric.title
         assert rubric.limit("epochs") == 20
-        assert rubric.limit("accuracy") == 0.994
-        assert (rubric.dataset, rubric.input_shape) == ("mnist", (1, 28, 28))
+        data_set = "fashion_mnist" if name == "fashion" else "mnist"
+        assert (rubric.dataset, rubric.input_shape) == (data_set, (1, 28, 28))
+        assert (rubric.limit("accuracy") == 0.994) == (name != "fashion")
         assert sum(rule.points for rule in rubric.rules) == 100
-        assert [rule.model_copy(update={"below": 0}) for rule in rubric.rules] == [
-            rule.model_copy(update={"below": 0}) for rule in rubrics["mnist_994"].rules
+        assert [(rule.name, rule.points) for rule in rubric.rules] == [
+            (rule.name, rule.points) for rule in rubrics["mnist_994"].rules
         ]
 
 
@@ -562,6 +563,6 @@ def test_rubric_that_is_not_text(rubric):
 
 @pytest.mark.parametrize("name", ["nope", "nope.toml", "x" * 5000, "."])
 def test_rubric_that_is_not_there(name):
-    known = "mnist_5k, mnist_8k, mnist_994"
+    known = "fashion, mnist_5k, mnist_8k, mnist_994"
     with pytest.raises(RubricError, match=f"no rubric '{name}': it is neither a file nor one of {known}"):
         load_rubric(name)
