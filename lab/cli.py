@@ -10,7 +10,7 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -141,22 +141,28 @@ def _sides(sizes: Any) -> str:
 @main.command()
 @click.argument("target")
 @_input_shape
-@click.option("--rubric", default="mnist_994", help="mnist_994, mnist_8k, mnist_5k, fashion, or a TOML file.")
+@click.option("--rubric", help="mnist_994 (if you do not say), mnist_8k, mnist_5k, fashion, or a TOML file.")
 @click.option("--train", is_flag=True, help="Train it first with the lab's recipe, and judge epochs and accuracy too.")
 @_seed
 @_as_json
 def check(
-    target: str, input_shape: tuple[int, int, int] | None, rubric: str, train: bool, seed: int, as_json: bool
+    target: str, input_shape: tuple[int, int, int] | None, rubric: str | None, train: bool, seed: int, as_json: bool
 ) -> None:
     """Check TARGET against the assignment's rules, one verdict each. Status 1 if a rule fails.
+
+    Your copy of one of the lab's notebooks is checked exercise by exercise, with the points it has got so far;
+    NOTEBOOK.ipynb:MyNet, --train or --rubric judge the network in it.
 
     The accuracy of a saved graph is measured with the weights that it brings. Other targets have no trained weights:
     --train makes some. With --input, for images of another shape than the rubric's, accuracy is not measured.
     """
     from lab import runs
+    from lab.exercises import has_exercises
     from lab.rules import load_rubric
 
-    assignment = load_rubric(rubric)
+    if not (train or rubric or input_shape) and has_exercises(target):
+        _check_exercises(target, as_json)
+    assignment = load_rubric(rubric or "mnist_994")
     if input_shape is not None:
         if train:
             raise click.UsageError("--train trains on the rubric's own images: leave --input out.")
@@ -172,21 +178,14 @@ def check(
     sys.exit(1 if failed else 0)
 
 
-@main.command()
-@click.argument("notebook", type=click.Path(path_type=Path))
-@_as_json
-def points(notebook: Path, as_json: bool) -> None:
-    """Count the points that the exercises in NOTEBOOK have got so far. Status 1 if some are still to be had.
-
-    NOTEBOOK is your copy, saved. Its answers are executed with the lab's checks, its training runs are not. This is for
-    you: it decides no grade.
-    """
+def _check_exercises(notebook: str, as_json: bool) -> NoReturn:
+    """The points of a student's copy so far. Status 1 if some are still to be had."""
     from lab.exercises import exercise_points
 
     exercises = exercise_points(notebook)
     earned, most = sum(one.points for one in exercises), sum(one.max_points for one in exercises)
     if as_json:
-        report = {"notebook": str(notebook), "points": earned, "max_points": most}
+        report = {"target": notebook, "passed": earned == most, "points": earned, "max_points": most}
         click.echo(json.dumps(report | {"exercises": [one.to_dict() for one in exercises]}, indent=1))
     else:
         click.echo("\n".join([*(one.line() for one in exercises), f"{earned:g} of {most:g} points"]))

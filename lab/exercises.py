@@ -53,6 +53,14 @@ class Exercise:
         return "\n     ".join([text, *hint])
 
 
+def has_exercises(target: str) -> bool:
+    """Is it a student's copy: a notebook with answers and their checks?"""
+    path = Path(target)
+    if path.suffix != ".ipynb" or not path.is_file():
+        return False
+    return any(_is(cell, "solution") for cell in _read(path).cells)
+
+
 def exercise_points(path: str | Path, seconds: int = CELL_SECONDS) -> list[Exercise]:
     """What each exercise of the notebook at `path` earns, in the notebook's order.
 

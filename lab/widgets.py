@@ -4,24 +4,20 @@ Each shows a widget where a person can drive it, and a still picture everywhere 
 runs, on a page made of it, and where LAB_PROGRESS=0 says that nobody is there.
 """
 
-import base64
 import html
 import importlib.util
-import io
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from lab import data, drawing, stills
+from lab import data, drawing, plots, stills
 from lab.errors import LabError
 from lab.features import Probe
-from lab.train import predict
+from lab.train import is_watched, predict
 
 if TYPE_CHECKING:
     from lab.live import Explorer, Sketchpad
@@ -43,13 +39,8 @@ class Still:
 
     def bundle(self, live: str = "") -> dict[str, str]:
         """The picture as a cell's output, in every form. It gives way to the element of class `live`, if it appears."""
-        axes = self.figure()
-        figure, file = axes.figure, io.BytesIO()
-        figure.savefig(file, format="png", dpi=100, facecolor="white")  # type: ignore[union-attr]  # a whole figure
-        text = str(figure.get_label())
-        plt.close(figure)  # type: ignore[arg-type]  # or a notebook would show it a second time
-        png = base64.b64encode(file.getvalue()).decode()
-        return {"text/html": _page(png, text, self.note, live), "image/png": png, "text/plain": f"[{text}]"}
+        parts = plots.bundle(self.figure())
+        return parts | {"text/html": _page(parts["text/html"], self.note, live)}
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return self.bundle()
@@ -67,8 +58,7 @@ class Still:
         display({WIDGET_VIEW: view, "text/plain": ""}, raw=True)
 
 
-def _page(png: str, text: str, note: str, live: str) -> str:
-    image = f'<img alt="{html.escape(text)}" src="data:image/png;base64,{png}" style="max-width: 100%">'
+def _page(image: str, note: str, live: str) -> str:
     below = f"<p>{html.escape(note)}</p>" if note else ""
     if not live:
         return f'<div class="lab-still">{image}{below}</div>'
@@ -98,7 +88,7 @@ def explore(model: nn.Module, images: Tensor | None = None) -> "Explorer | Still
         image, shown = probe.image(0), stills.growing(probe.layers)
         return stills.exploration(image, [probe.layers[i] for i in shown], [probe.maps(i, image) for i in shown])
 
-    if not _is_driven():
+    if not is_watched():
         return Still(figure)
     if not _has_anywidget():
         return Still(figure, NO_ANYWIDGET)
@@ -127,7 +117,7 @@ def draw(model: nn.Module) -> "Sketchpad | Still":
         classes = [str(i) for i in range(shape[0])]
         return stills.drawing(probe.image(0), probabilities(model, probe.image(0)), classes, layer)
 
-    if not _is_driven():
+    if not is_watched():
         return Still(figure)
     if not _has_anywidget():
         return Still(figure, NO_ANYWIDGET)
@@ -147,11 +137,6 @@ def probabilities(model: nn.Module, image: Tensor) -> list[float]:
 def _one_of_each() -> Tensor:
     train = data.load("mnist").train
     return torch.stack([train.images[train.labels == label][0] for label in range(10)])
-
-
-def _is_driven() -> bool:
-    """Is somebody there to drive a widget?"""
-    return os.environ.get("LAB_PROGRESS", "1") != "0"
 
 
 def _has_anywidget() -> bool:

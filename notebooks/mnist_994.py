@@ -29,14 +29,22 @@ train_limit = 0  # use only so many training images; 0 uses all
 quick = bool(os.environ.get("LAB_QUICK"))  # a short run, to see that everything works
 
 # %% tags=["setup"]
-try:
-    import lab
-except ModuleNotFoundError:  # a hosted notebook (Colab): fetch the lab, and replace nothing
-    from IPython import get_ipython
+import re
+from importlib.util import find_spec
+from urllib.parse import unquote
 
-    source = "torchsummary git+https://github.com/the-994-lab/the-994-lab"
-    get_ipython().run_line_magic("pip", f"install -q --no-deps {source}")
-    import lab
+REPOSITORY = "https://github.com/the-994-lab/the-994-lab"  # for a copy in Drive, which does not say where it is from
+if not find_spec("lab"):  # on Colab: fetch the lab from the repository that this notebook was opened from
+    sessions = get_ipython().getoutput("curl -s -m 9 $COLAB_JUPYTER_IP:$KMP_TARGET_PORT/api/sessions")
+    opened = re.search(r"(https://github\.com/[\w.-]+/[\w.-]+)/blob/([\w./-]+?)/notebooks/", unquote(str(sessions)))
+    source = "@".join(opened.groups()) if opened else REPOSITORY
+    get_ipython().run_line_magic("pip", f"install -q --no-deps git+{source}")  # replaces nothing that is there
+if not find_spec("lab"):
+    raise ImportError(f"pip could not fetch the lab from {source}: is there a network? Run this cell again.")
+
+import lab.classroom
+
+lab.classroom.set_up()  # are all packages there? And two common mistakes are told in one line
 
 # %% tags=["setup"]
 import torch

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jupytext
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -26,7 +25,6 @@ from packaging.requirements import Requirement
 
 from lab import notebook, ready
 
-PROPOSAL = notebook.SOURCE.with_name("_first_cell_proposal.py")
 COLAB = [
     *("torch", "torchvision", "numpy", "scipy", "matplotlib", "ipykernel", "ipython", "ipywidgets", "anywidget"),
     *("click", "rich", "tqdm", "platformdirs", "pydantic", "safetensors", "nbformat", "nbclient", "jupytext"),
@@ -169,15 +167,13 @@ def execute(*sources: str) -> list[Any]:
 
 def set_up() -> list[str]:
     """The notebook's set-up cells, the one that fetches the lab first."""
-    found = [cell.source for cell in jupytext.read(notebook.SOURCE).cells if "setup" in cell.metadata.get("tags", [])]
-    if PROPOSAL.is_file():  # until it is in the notebook
-        found[0] = jupytext.read(PROPOSAL).cells[0].source
-    return found
+    cells = notebook.solved_edition("mnist_994").cells
+    return [cell.source for cell in cells if "setup" in cell.metadata.get("tags", [])]
 
 
 def exercises() -> list[str]:
     """The answers of the solved edition, and their checks."""
-    return [cell.source for cell in notebook.solved_edition().cells if "nbgrader" in cell.metadata]
+    return [cell.source for cell in notebook.solved_edition("mnist_994").cells if "nbgrader" in cell.metadata]
 
 
 def pips() -> list[str]:

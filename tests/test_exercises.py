@@ -164,7 +164,7 @@ def test_what_is_no_notebook_with_exercises(tmp_path: Path, content: str | None,
         path.write_text(content)
     with pytest.raises(ExerciseError, match=message):
         exercise_points(path)
-    called = CliRunner().invoke(main, ["points", str(path)])
+    called = CliRunner().invoke(main, ["check", str(path)])
     assert called.exit_code == 2
     assert called.stderr.startswith("error: ")
 
@@ -172,7 +172,7 @@ def test_what_is_no_notebook_with_exercises(tmp_path: Path, content: str | None,
 def test_the_command_line(points: Any, tmp_path: Path) -> None:
     path = tmp_path / "copy.ipynb"
     points(right(1), check(1), answer(2), check(2, points=2))
-    called = CliRunner().invoke(main, ["points", str(path)])
+    called = CliRunner().invoke(main, ["check", str(path)])
     assert called.exit_code == 1
     assert called.stdout.splitlines() == [
         "PASS exercise 1, e1: 1 of 1 points.",
@@ -180,7 +180,7 @@ def test_the_command_line(points: Any, tmp_path: Path) -> None:
         "1 of 3 points",
     ]
     points(right(1), check(1))
-    called = CliRunner().invoke(main, ["points", str(path), "--json"])
+    called = CliRunner().invoke(main, ["check", str(path), "--json"])
     report = json.loads(called.stdout)
     assert called.exit_code == 0
     assert (report["points"], report["max_points"]) == (1, 1)

@@ -14,7 +14,7 @@ from nbgrader.api import Gradebook
 from lab import exercises, notebook
 from lab.exercises import exercise_points
 
-NAME = notebook.SOURCE.stem
+NAME = "mnist_994"
 FIELDS = (
     "assignment,duedate,timestamp,student_id,last_name,first_name,email,"
     "raw_score,late_submission_penalty,score,max_score"
@@ -34,7 +34,7 @@ def nbgrader(course: Path, *arguments: str) -> str:
 
 def source() -> NotebookNode:
     """The notebook as a teacher has it, with its solutions and their marks."""
-    return notebook._source()
+    return notebook._source(NAME)
 
 
 def reduced(whole: NotebookNode) -> NotebookNode:
@@ -129,7 +129,7 @@ def check_export(course: Path, points: dict[str, dict[str, float]], whole: Noteb
 
 def test_a_course_with_the_exercises_alone(course: Path) -> None:
     whole = reduced(source())
-    points = run_course(course, whole, reduced(notebook.solved_edition()))
+    points = run_course(course, whole, reduced(notebook.solved_edition(NAME)))
     check_export(course, points, whole)
 
 
@@ -137,12 +137,12 @@ def test_the_released_copy_is_the_committed_one(course: Path) -> None:
     nbformat.write(source(), course / "source" / NAME / f"{NAME}.ipynb")
     nbgrader(course, "generate_assignment", NAME)
     released = nbformat.read(course / "release" / NAME / f"{NAME}.ipynb", as_version=4)
-    committed = nbformat.read(notebook.SOURCE.with_suffix(".ipynb"), as_version=4)
+    committed = nbformat.read(notebook.NOTEBOOKS / f"{NAME}.ipynb", as_version=4)
     assert cells(released) == cells(committed)
     assert all("checksum" in cell.metadata.nbgrader for cell in released.cells if exercises._is(cell, "grade"))
 
 
 @pytest.mark.slow
 def test_a_course_with_the_whole_notebook(course: Path) -> None:
-    points = run_course(course, source(), notebook.solved_edition())
+    points = run_course(course, source(), notebook.solved_edition(NAME))
     check_export(course, points, source())

@@ -6,8 +6,8 @@ import IPython.display
 import pytest
 from torch import nn
 
-from lab.watch import live_curves
 from lab.train import Epoch, History, Recipe
+from lab.watch import live_curves
 
 
 @pytest.fixture
