@@ -176,8 +176,10 @@ print("PASS mirror: left and right have changed places.")
 from lab.augment import Affine
 from lab.data import Labelled
 
-images, labels = few.train.images, few.train.labels
-mirrored = replace(few, train=Labelled(torch.cat([images, mirror(images)]), labels.repeat(2)))
+
+def with_mirror(part):
+    """Every image of `part` once as it is, and once mirrored."""
+    return Labelled(torch.cat([part.images, mirror(part.images)]), part.labels.repeat(2))
 
 
 def trial(data_used, passes, augment):
@@ -195,7 +197,7 @@ passes = 2 if quick else 8
 shifts = Affine(shift=2, degrees=0, scale=0, shear=0)
 changes = {
     "as they are": trial(few, passes, None),
-    "mirrored": trial(mirrored, passes // 2, None),
+    "mirrored": trial(replace(few, train=with_mirror(few.train)), passes // 2, None),
     "shifted": trial(few, passes, shifts),
     "turned, too: as for digits": trial(few, passes, Affine()),
 }
@@ -294,7 +296,10 @@ plots.curves(history, target=rubric.limit("accuracy"))
 plt.show()
 
 # %% [markdown]
-# *What to see:* TODO
+# *What to see:* halfway, the training accuracy overtakes the validation accuracy, and from there on it rises alone:
+# images that are the same each time begin to be learnt by heart. More epochs would not help.
+#
+# *Do:* train twice as long with a little augmentation. Which of the two curves gains?
 #
 # ## 7. The test, once
 #
@@ -318,7 +323,9 @@ plots.confusion(matrix, data.classes)
 plt.show()
 
 # %% [markdown]
-# *What to see:* TODO
+# *What to see:* the same two groups as in section 2, paler. Nearly a quarter of the shirts are still taken for something
+# else, about twice as many as of any other class. On 10,000 images, 92 % has a margin of ±0.5 from the choice of the
+# images alone: a difference of 0.2 between two networks, measured once, says nothing.
 #
 # ## 8. The rules, point by point
 
