@@ -77,7 +77,8 @@ $(BENCH_READY): benchmarks/requirements.txt $(LAB_READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt -c $(CONSTRAINTS)
 	touch $@
 
-$(BOOK_READY): notebooks/book/requirements.txt $(LAB_READY)
+# The book shows saved outputs: it needs neither PyTorch nor the lab.
+$(BOOK_READY): notebooks/book/requirements.txt $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r notebooks/book/requirements.txt -c $(CONSTRAINTS)
 	touch $@
 

@@ -51,9 +51,9 @@ def test_the_notebooks_show_their_saved_outputs(book):
 
 def test_every_picture_has_words(book, pages):
     pictures = [picture for path in book.rglob("*.html") for picture in pages.Page(path).words]
-    assert len(pictures) > 20
+    assert len(pictures) > 30
     for address, words in pictures:
-        assert len(words) > 10, address
+        assert len(words) > 30, address
         assert ".png" not in words
         assert "<Figure" not in words
 

@@ -52,24 +52,15 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
     """A notebook's pictures become files, each with the words for it that the notebook has beside it."""
     if not str(app.env.doc2path(docname)).endswith(".ipynb"):
         return
-    notebook, heading = json.loads(source[0]), ""
+    notebook = json.loads(source[0])
     for cell in notebook["cells"]:
-        headings = [line for line in cell["source"] if line.startswith("#")]
-        if cell["cell_type"] == "markdown" and headings:
-            heading = headings[-1].strip("# \n")
         for output in cell.get("outputs", []):
             kinds = output.get("data", {})
             kinds.pop(RESULT_TYPE, None)  # for machines
             if "image/png" in kinds:
                 kinds.pop("text/html", None)  # the same picture once more, inside the page
-                cell["metadata"]["mystnb"] = {"image": {"alt": _words(kinds, heading)}}
+                cell["metadata"]["mystnb"] = {"image": {"alt": "".join(kinds["text/plain"])}}
     source[0] = json.dumps(notebook)
-
-
-def _words(kinds: dict[str, Any], heading: str) -> str:
-    """What a picture shows, as the notebook says beside it."""
-    words = "".join(kinds.get("text/plain", ""))
-    return f"Figure in the section “{heading}”, described below it" if words.startswith("<Figure size") else words
 
 
 def stay_on_this_server(app: Sphinx, doctree: nodes.document) -> None:
