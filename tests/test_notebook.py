@@ -225,6 +225,7 @@ def test_a_folder_that_cannot_be_made_says_so(source: Path, tmp_path: Path) -> N
         run_lab({}, tmp_path / "file" / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_quick_run_passes_and_the_untouched_copy_fails_only_with_not_implemented(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
