@@ -72,3 +72,11 @@ def shifted(image: Tensor, down: int, right: int) -> Tensor:
         max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
     ]
     return moved
+
+
+def growing(layers: Sequence[Layer], at_most: int = 4) -> list[int]:
+    """The places of the layers with a map that see more than the one before, evenly thinned; the first if none does."""
+    sizes = [(1, 1), *(layer.field.size for layer in layers)]
+    found = [i for i, layer in enumerate(layers) if len(layer.shape) == 3 and sizes[i + 1] != sizes[i]] or [0]
+    kept = torch.linspace(0, len(found) - 1, min(at_most, len(found))).round().int()
+    return [found[i] for i in kept.tolist()]

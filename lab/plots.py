@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -95,10 +96,8 @@ def growing_boxes(image: Tensor, fields: Sequence[Field]) -> Axes:
     size = (side * columns, rows_of_panels * (side + 0.5))
     figure, axes = plt.subplots(rows_of_panels, columns, figsize=size, squeeze=False)
     for axis, field in zip(axes.flat, fields, strict=False):
-        axis.imshow(image.numpy(), cmap="gray_r", alpha=0.85)
-        _box(axis, field, RED)
+        _digit(axis, image, field)
         axis.set_title(f"layer {field.name}\n{field.size[0]}x{field.size[1]} pixels", fontsize=_SMALL)
-        _no_ticks(axis)
     for axis in axes.flat[len(fields) :]:
         axis.axis("off")
     figure.tight_layout(pad=0.8)
@@ -296,6 +295,40 @@ def confusion(matrix: Tensor, classes: Sequence[str]) -> Axes:
     return _described(axis, f"Confusion matrix. {words}")
 
 
+def exploration(image: Tensor, layers: Sequence[Layer], maps: Sequence[Tensor]) -> Axes:
+    """Above: what the middle unit of each layer sees of an image (H, W). Below: some of the layer's maps (C, H, W)."""
+    figure, axes = plt.subplots(2, len(layers), figsize=(WIDTH, 1.2 + 2 * WIDTH / max(4, len(layers))), squeeze=False)
+    for above, below, layer, channels in zip(axes[0], axes[1], layers, maps, strict=True):
+        _digit(above, image, layer.field)
+        above.set_title(f"{layer.name} ({layer.kind})\n{_seen(layer)}", fontsize=_SMALL)
+        limit = max(float(channels.abs().nan_to_num(posinf=0).max()), 1e-9)
+        below.imshow(_side_by_side(channels).numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        below.set_title("x".join(map(str, layer.shape)), fontsize=_SMALL)
+        _no_ticks(below)
+    figure.tight_layout(pad=0.8)
+    seen = "; ".join(f"{layer.name} ({layer.kind}) sees {_seen(layer)}" for layer in layers)
+    words = "A digit, a box around what the middle unit of a layer sees, and the layer's maps"
+    return _described(axes[0, 0], f"{words}. {seen}.")
+
+
+def drawing(image: Tensor, probabilities: Sequence[float], classes: Sequence[str], layer: Layer) -> Axes:
+    """Left: a drawn digit (28, 28) as the network sees it, and what a layer sees of it. Right: the answer, 0..1."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.2), width_ratios=(1, 1.15))
+    _digit(left, image, layer.field)
+    left.set_title(f"what the network sees; box:\nwhat {layer.name} ({layer.kind}) sees", fontsize=_SMALL)
+    right.barh(range(len(classes)), [100 * p for p in probabilities], color=BLUE)
+    right.set_yticks(range(len(classes)), list(classes), fontsize=_SMALL)
+    right.invert_yaxis()
+    right.set_xlim(0, 100)
+    right.set_xlabel("probability, %")
+    best = int(np.argmax(probabilities))
+    right.set_title(f"the network's answer: {classes[best]}", fontsize=_SMALL)
+    figure.tight_layout(pad=0.8)
+    answer = f"its answer: {classes[best]}, {probabilities[best]:.0%} sure"
+    words = f"A drawn digit as the network sees it, 28x28 pixels, and {answer}"
+    return _described(left, f"{words}. Layer {layer.name} ({layer.kind}) sees {_seen(layer)}.")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +352,32 @@ def _whole_steps(values: "np.ndarray[Any, np.dtype[np.float64]]", bins: int = 30
 def _no_ticks(axis: Axes) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
+
+
+def _digit(axis: Axes, image: Tensor, field: Field) -> None:
+    """An image as ink on paper, and the box of the field's middle unit."""
+    axis.imshow(image.numpy(), cmap="gray_r", vmin=0, vmax=255, alpha=0.85)
+    if field.box()[0].size:
+        _box(axis, field, RED)
+    _no_ticks(axis)
+
+
+def _seen(layer: Layer) -> str:
+    height, width = layer.field.clipped
+    return f"{height}x{width} pixels"
+
+
+def _side_by_side(maps: Tensor) -> Tensor:
+    """The first four maps (C, H, W) two by two, with a gap; single units all, in a block. What is left over is NaN."""
+    channels, height, width = maps.shape
+    is_vector = height == width == 1
+    side = int(np.ceil(np.sqrt(channels))) if is_vector else min(2, int(np.ceil(np.sqrt(channels))))
+    gap = 0 if is_vector else max(1, height // 14)
+    picture = torch.full((side * (height + gap) - gap, side * (width + gap) - gap), torch.nan)
+    for i, channel in enumerate(maps[: side * side]):
+        top, left = i // side * (height + gap), i % side * (width + gap)
+        picture[top : top + height, left : left + width] = channel
+    return picture
 
 
 def _described(axis: Axes, words: str) -> Axes:

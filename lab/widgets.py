@@ -14,9 +14,9 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from lab import data, drawing, plots, stills
+from lab import data, drawing, plots
 from lab.errors import LabError
-from lab.features import Probe
+from lab.features import Probe, growing
 from lab.train import is_watched, predict
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def explore(model: nn.Module, images: Tensor | None = None) -> "Explorer | Still
     probe = Probe(model, _one_of_each() if images is None else images)
 
     def figure() -> Axes:
-        image, shown = probe.image(0), stills.growing(probe.layers)
-        return stills.exploration(image, [probe.layers[i] for i in shown], [probe.maps(i, image) for i in shown])
+        image, shown = probe.image(0), growing(probe.layers)
+        return plots.exploration(image, [probe.layers[i] for i in shown], [probe.maps(i, image) for i in shown])
 
     if not is_watched():
         return Still(figure)
@@ -112,10 +112,10 @@ def draw(model: nn.Module) -> "Sketchpad | Still":
         raise WidgetError(f"the network gives {shape} for an image; wants one row of logits, (10,).")
 
     def figure() -> Axes:
-        growing = stills.growing(probe.layers)
-        layer = probe.layers[growing[len(growing) // 2]]
+        seeing = growing(probe.layers)
+        layer = probe.layers[seeing[len(seeing) // 2]]
         classes = [str(i) for i in range(shape[0])]
-        return stills.drawing(probe.image(0), probabilities(model, probe.image(0)), classes, layer)
+        return plots.drawing(probe.image(0), probabilities(model, probe.image(0)), classes, layer)
 
     if not is_watched():
         return Still(figure)

@@ -434,8 +434,8 @@ for build in (models.LabNet, large_head):
 plots.show(plots.comparison({"pooled to 3x3": plain, "not pooled, 7x7": trial(large_head, short)}))
 
 # %% [markdown]
-# *What to see:* the larger head costs half as much again as the whole network; compare what it gains with the luck of
-# the seeds.
+# *What to see:* the larger head is somewhat better after so short a training; and with it the network is over the
+# budget, by 8,250 parameters. A budget asks another question: what would the same parameters do elsewhere?
 #
 # *To do:* the other extreme, one number a channel: `nn.AdaptiveAvgPool2d(1)` before a `nn.Linear(24, 10)`.
 #
@@ -631,8 +631,8 @@ plots.show(plots.reports(stats.optimism(torch.stack(named_right))))
 
 # %% [markdown]
 # *What to see:* both reports scatter, that is the luck of the images. But the report of the last epoch is right on
-# average, and that of the best epoch is too good. It is a few hundredths of a percent here, in an assignment
-# where tenths decide, and it grows with every epoch and every variant that is tried on the same images.
+# average, and that of the best epoch is too good: by about a tenth of a point, in an assignment that tenths decide.
+# It grows with every epoch and every variant that is tried on the same images.
 #
 # *To do:* `named_right[-3:]` chooses among three epochs only. Predict the bias, then measure it.
 #
@@ -798,9 +798,10 @@ print(f"\nsprint: {', '.join(f'{h.seconds:.1f}' for h in histories)} s of traini
 plots.show(plots.curves(histories, target=0.994))
 
 # %% [markdown]
-# *What to see:* three epochs, a few seconds each, and how little the seeds differ at the end. In the last two epochs
-# the training accuracy falls, because only hard images are left to train on. `benchmarks/RESULTS.md` has what each
-# idea in it gives, measured; `lab train --preset sprint --seeds 10` measures it on your machine.
+# *What to see:* three epochs, seconds in all, and how little the seeds differ at the end. The training accuracy stays
+# far below the other one, because the last two epochs train on the hard images for the most part.
+# `benchmarks/RESULTS.md` has what each idea in it gives, measured; `lab train --preset sprint --seeds 10` measures it
+# on your machine.
 #
 # ## 17. Further levels (optional)
 #

@@ -316,6 +316,12 @@ def test_every_figure_says_in_words_what_it_shows(fields):
         "from 0 to its peak after 33 % of the run, then down to 0 at the end.": plots.schedule([0.0, 1.0, 0.5, 0.0]),
         "in points on average: best +0.150; last +0.000.": plots.reports({"best": [0.001, 0.002], "last": [0.0, 0.0]}),
         "where covering costs the answer most: why 4?.": plots.looked_at(IMAGES[:1], torch.ones(1, 28, 28), ["why 4?"]),
+        "and the layer's maps. conv1 (conv 3x3) sees 3x3 pixels.": plots.exploration(
+            IMAGES[0], [layer_table(capture(SeedNet()))[0]], [torch.ones(16, 28, 28)]
+        ),
+        "and its answer: 1, 90% sure. Layer conv1 (conv 3x3) sees 3x3 pixels.": plots.drawing(
+            IMAGES[0], [0.1, 0.9], ["0", "1"], layer_table(capture(SeedNet()))[0]
+        ),
         "12 wrong answers; a label taken for another, most often: 4 for 9 12 times.": plots.confusion(
             torch.zeros(10, 10, dtype=torch.int64).index_put((torch.tensor([4]), torch.tensor([9])), torch.tensor(12)),
             data._DIGITS,

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import lab
-from lab import data, drawing, live, stills, widgets
+from lab import data, drawing, features, live, plots, widgets
 from lab.augment import to_input
 from lab.drawing import CENTRE, DrawingError, to_mnist
 from lab.errors import GraphError
@@ -374,21 +374,28 @@ def test_without_anywidget_the_picture_says_what_to_install(net, driven, monkeyp
 
 def test_exploration_draws_each_layer_s_box_and_maps(net):
     probe = Probe(net, DIGITS)
-    chosen = stills.growing(probe.layers)
-    assert [probe.layers[i].name for i in chosen] == ["0", "4", "8", "15", "20"]
-    axes = stills.exploration(DIGITS[0], [probe.layers[i] for i in chosen], [probe.maps(i, DIGITS[0]) for i in chosen])
-    above, below = axes.figure.axes[:5], axes.figure.axes[5:]
-    assert [ax.patches[0].get_width() for ax in above] == [3, 8, 14, 28, 28]
+    chosen = features.growing(probe.layers)
+    assert [probe.layers[i].name for i in chosen] == ["0", "4", "11", "15"]
+    axes = plots.exploration(DIGITS[0], [probe.layers[i] for i in chosen], [probe.maps(i, DIGITS[0]) for i in chosen])
+    above, below = axes.figure.axes[:4], axes.figure.axes[4:]
+    assert [ax.patches[0].get_width() for ax in above] == [3, 8, 22, 28]
     assert above[1].get_title() == "4 (conv 3x3)\nsees 8x8 pixels"
     assert torch.equal(torch.as_tensor(np.array(below[0].images[0].get_array()))[:28, :28], probe.maps(0, DIGITS[0])[0])
-    assert np.ma.count(below[4].images[0].get_array()) == 10  # ten logits in a block of sixteen
-    assert "8 (max_pool) sees 14x14 pixels" in axes.figure.get_label()
+    assert "11 (conv 3x3) sees 22x22 pixels" in axes.figure.get_label()
+    plt.close("all")
+
+
+def test_exploration_shows_ten_logits_in_a_block_of_sixteen(net):
+    probe = Probe(net, DIGITS)
+    last = len(probe.layers) - 1
+    _, below = plots.exploration(DIGITS[0], [probe.layers[last]], [probe.maps(last, DIGITS[0])]).figure.axes
+    assert np.ma.count(below.images[0].get_array()) == 10
     plt.close("all")
 
 
 def test_drawing_draws_the_answer(net):
     layer = layer_table(capture(net))[8]
-    axes = stills.drawing(DIGITS[0], [0.1, 0.7, 0.2], ["cat", "dog", "emu"], layer)
+    axes = plots.drawing(DIGITS[0], [0.1, 0.7, 0.2], ["cat", "dog", "emu"], layer)
     left, right = axes.figure.axes
     assert left.patches[0].get_width() == 14
     assert [bar.get_width() for bar in right.patches] == pytest.approx([10, 70, 20])
