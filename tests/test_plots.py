@@ -299,7 +299,7 @@ def test_confusion_of_a_network_without_a_mistake(readable):
 
 def test_every_figure_says_in_words_what_it_shows(fields):
     drawn = {
-        "2 images: 4, 99%; 5, 98%.": plots.digits(IMAGES[:2], ["4\n99%", "5\n98%"]),
+        "2 images of 28x28 pixels, as ink on paper: 4, 99%; 5, 98%.": plots.digits(IMAGES[:2], ["4\n99%", "5\n98%"]),
         "1 maps, blue below zero and red above: kernel 3x4.": plots.maps([torch.ones(3, 4)], ["kernel"]),
         "in a box: layer 0 5x5, layer 1 28x28.": plots.growing_boxes(IMAGES[0], fields),
         "in the box of 5x5 pixels that it can see.": plots.effective_fields(
