@@ -5,13 +5,17 @@ it got, what it wants, and a hint. Every further try at the same exercise brings
 one before. NotImplementedError passes through: an untouched exercise is not a wrong one.
 """
 
+import copy
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +23,7 @@ from torch import Tensor, nn
 from lab.errors import LabError
 from lab.graph import Graph, capture
 from lab.models import SeedNet
-from lab.operations import Conv2d
+from lab.operations import Activation, Conv2d, Softmax
 from lab.receptive import receptive_fields
 from lab.rules import judge, load_rubric
 
@@ -45,7 +49,8 @@ def grow(answer: Callable[..., tuple[int, int]]) -> None:
     The student's function is walked along a chain of layers and compared, layer by layer, with `lab.receptive`.
     """
     chain = nn.Sequential(
-        nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3), nn.MaxPool2d(2), nn.Conv2d(1, 1, 5), nn.MaxPool2d(2), nn.Conv2d(1, 1, 3)
+        *(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3), nn.MaxPool2d(2), nn.Conv2d(1, 1, 5)),
+        *(nn.Conv2d(1, 1, 4, stride=3), nn.Conv2d(1, 1, 2)),
     )
     hints = (
         "How many units of the layer before does the kernel cover, and how far apart are they in pixels?",
@@ -56,7 +61,7 @@ def grow(answer: Callable[..., tuple[int, int]]) -> None:
     for layer, field in zip(chain, receptive_fields(chain), strict=True):
         kernel, stride = (_first(layer.kernel_size), _first(layer.stride))
         wanted = (field.size[0], int(field.jump[0]))
-        got = _call("grow", answer, (size, jump, kernel, stride))
+        got = _call("grow", answer, (size, jump, kernel, stride), hints)
         if not _equals(got, wanted):
             call = f"grow({size}, {jump}, kernel={kernel}, stride={stride})"
             raise _failure("grow", f"{call} gave {_short(got)}, wants {wanted}.", hints)
@@ -88,7 +93,9 @@ def fields(answer: Callable[[], Sequence[int]]) -> None:
                 f"Before it: {before} pixels, jump {jump}. Now {before} + ({kernel} - 1) * {jump}.",
                 f"It is {size}.",
             )
-            raise _failure("fields", f"layer {number}, {layer}: {_short(got)} is not what the lab computes.", hints)
+            raise _failure(
+                f"fields {number}", f"layer {number}, {layer}: {_short(got)} is not what the lab computes.", hints
+            )
         jump = int(field.jump[0])
     _passed("fields", f"{len(computed)} of {len(computed)} as the lab computes them.")
 
@@ -120,43 +127,52 @@ def normalize(answer: Callable[[Tensor], Tensor]) -> None:
     x = torch.randn(6, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     x = x * torch.tensor([0.5, 2.0, 7.0]).view(3, 1, 1) + torch.tensor([1.0, -3.0, 20.0]).view(3, 1, 1)
     x = x + torch.arange(6.0).view(6, 1, 1, 1)  # the images differ: taking each by itself shows
-    got = _tensor("normalize", _call("normalize", answer, (x.clone(),)), x.shape)
     hints = (
         "All images and all places of a channel count together: which axes of (B, C, H, W) is that?",
         "x.mean(dim=(0, 2, 3), keepdim=True) has the mean of each channel; x.std takes the same arguments.",
         "(x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)",
     )
+    got = _tensor("normalize", _call("normalize", answer, (x.clone(),), hints), x.shape)
     means, deviations = got.mean((0, 2, 3)), got.std((0, 2, 3))
-    for what, found, wanted in (("mean", means, 0.0), ("deviation", deviations, 1.0)):
+    for what, found, wanted, step in (("mean", means, 0.0, 0), ("deviation", deviations, 1.0, 1)):
         if not torch.allclose(found, torch.full((3,), wanted), atol=0.01):
             listed = ", ".join(f"{number:.2f}" for number in found.tolist())
-            raise _failure("normalize", f"the channels' {what}s are {listed}, wants {wanted:g} for each.", hints)
+            raise _failure("normalize", f"the channels' {what}s are {listed}, wants {wanted:g} for each.", hints, step)
     if not torch.allclose(got, F.batch_norm(x, None, None, training=True), atol=0.02):
-        raise _failure("normalize", "mean and deviation are right, but it is not the same picture any more.", hints)
+        wrong = "mean and deviation are right, but some pixels are not what nn.BatchNorm2d makes of them."
+        raise _failure(
+            "normalize", wrong, ("Is each image, or each place, taken by itself, or an axis turned?", hints[2])
+        )
     _passed("normalize", "every channel has mean 0 and deviation 1, as nn.BatchNorm2d has it.")
 
 
 def drop(answer: Callable[[Tensor, float], Tensor]) -> None:
     """Exercise: `drop(x, p)`, each number zero with probability p, the others scaled so that the mean stays."""
-    x, p = torch.full((200, 100), 3.0), 0.25
     hints = (
         "Draw a uniform number for each place (torch.rand_like) and compare it with p.",
         "A number is kept with probability 1 - p; divide what is kept by that, and the mean stays.",
         "x * (torch.rand_like(x) >= p) / (1 - p)",
     )
+    x = torch.full((200, 100), 3.0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        first, second = (_tensor("drop", _call("drop", answer, (x.clone(), p)), x.shape) for _ in range(2))
-    zeros, kept = float((first == 0).double().mean()), first[first != 0]
-    margin = 5 * math.sqrt(p * (1 - p) / x.numel())  # five deviations: a right answer fails once in two million
-    if abs(zeros - p) > margin:
-        raise _failure("drop", f"{zeros:.0%} of the numbers are zero, wants about {p:.0%}.", hints)
-    if not torch.allclose(kept, x[0, 0] / (1 - p)):
-        got = f"{kept.min():.2f}" if kept.min() == kept.max() else f"{kept.min():.2f} to {kept.max():.2f}"
-        raise _failure("drop", f"a kept 3 becomes {got}, wants 3 / (1 - p) = {3 / (1 - p):.2f}.", hints)
-    if torch.equal(first, second):
-        raise _failure("drop", "two calls drop the same places; every call must draw anew.", hints)
-    _passed("drop", f"{zeros:.1%} dropped, the others scaled; the mean is {first.mean():.2f} of 3.")
+        for p in (0.5, 0.25):
+            first, second = (_tensor("drop", _call("drop", answer, (x.clone(), p), hints), x.shape) for _ in range(2))
+            zeros, kept = float((first == 0).double().mean()), first[first != 0]
+            margin = 5 * math.sqrt(
+                p * (1 - p) / x.numel()
+            )  # five deviations: right answers stay within, but one in 10**6
+            if abs(zeros - p) > margin:
+                raise _failure(
+                    "drop", f"with p = {p}, {zeros:.0%} of the numbers are zero, wants about {p:.0%}.", hints
+                )
+            if not torch.allclose(kept, x[0, 0] / (1 - p)):
+                low, high = f"{kept.min():.2f}", f"{kept.max():.2f}"
+                got = low if low == high else f"{low} to {high}"
+                raise _failure("drop", f"a kept 3 becomes {got}, wants 3 / (1 - p) = {3 / (1 - p):.2f}.", hints, 1)
+            if torch.equal(first, second):
+                raise _failure("drop", "two calls drop the same places; every call must draw anew.", hints)
+    _passed("drop", f"{zeros:.1%} dropped at p = {p}, the others scaled; the mean is {first.mean():.2f} of 3.")
 
 
 def triangle(answer: Callable[..., float]) -> None:
@@ -179,38 +195,47 @@ def triangle(answer: Callable[..., float]) -> None:
 
 def accuracy(answer: Callable[[Sequence[tuple[Tensor, Tensor]]], float]) -> None:
     """Exercise: `accuracy(batches)`, the share of images named right, for (logits (B, 10), labels (B,)) pairs."""
-    generator = torch.Generator().manual_seed(0)
-    labels = [torch.randint(0, 10, (n,), generator=generator) for n in (8, 8, 2)]
-    logits = [F.one_hot(part, 10).float() - 5 for part in labels]  # all negative, as logits may well be
-    logits[0][:4] = logits[0][:4].roll(1, dims=1)
-    logits[2] = logits[2].roll(1, dims=1)
     hints = (
         "The last batch has 2 images, the others 8: does each image count once?",
         "Add up the right answers of all batches, and the images of all batches; divide at the end.",
         "sum of (logits.argmax(1) == labels).sum() over sum of len(labels)",
     )
-    got = _call("accuracy", answer, (list(zip(logits, labels, strict=True)),), shown="(three batches of 8, 8 and 2)")
-    got = got.item() if isinstance(got, Tensor) and got.numel() == 1 else got
-    if not _equals(got, 12 / 18):
-        wants = "12 of 18 images are right: wants 0.6667"
-        raise _failure("accuracy", f"batches of 8, 8 and 2 images gave {_short(got)}; {wants}.", hints)
-    _passed("accuracy", "12 of 18 images, each counted once.")
+    for sizes, wanted in (((8, 8, 2), (12, 18)), ((4, 1), (1, 5))):
+        right, images = wanted
+        call = f"batches of {', '.join(map(str, sizes[:-1]))} and {sizes[-1]} images"
+        got = _call("accuracy", answer, (_batches(sizes, right),), hints, shown=f" with {call}")
+        if not _equals(got, right / images):
+            found = f"{call} gave {_short(got)}; {right} of {images} images are right: wants {right / images}."
+            raise _failure("accuracy", found, hints)
+    _passed("accuracy", "12 of 18 images and 1 of 5, each counted once.")
+
+
+def _batches(sizes: Sequence[int], right: int) -> list[tuple[Tensor, Tensor]]:
+    """Logits (B, 10) and labels (B,) of batches of these sizes, of which the first `right` images are named right."""
+    labels = torch.randint(0, 10, (sum(sizes),), generator=torch.Generator().manual_seed(0))
+    logits = F.one_hot(labels, 10).float() - 5  # all negative, as logits may well be
+    logits[right:] = logits[right:].roll(1, dims=1)
+    return list(zip(logits.split(list(sizes)), labels.split(list(sizes)), strict=True))
 
 
 def conv_block(answer: Callable[[int, int], nn.Module]) -> None:
     """Exercise: `conv_block(c_in, c_out)`, a 3x3 convolution that keeps the size, batch norm and ReLU."""
-    block = _call("conv_block", answer, (3, 8))
-    graph = _graph("conv_block", block, (3, 14, 14))
-    kinds = [op.label() for op in graph.operations]
-    if kinds != ["conv 3x3", "batch_norm", "relu"]:
-        raise CheckFailed(f"conv_block executes {kinds}, wants ['conv 3x3', 'batch_norm', 'relu'], in that order.")
-    conv = graph.operations[0]
-    if graph.output_shape != (8, 14, 14):
-        raise CheckFailed(
-            f"conv_block(3, 8) turns 3x14x14 into {graph.output_shape}, wants (8, 14, 14): padding=1, stride=1."
-        )
-    if isinstance(conv, Conv2d) and conv.bias is not None:
-        raise CheckFailed("the convolution has a bias; batch norm takes it away again: bias=False saves 8 numbers.")
+    for c_in, c_out in ((3, 8), (5, 4)):
+        block = _call("conv_block", answer, (c_in, c_out))
+        graph = _graph(f"conv_block({c_in}, {c_out})", block, (c_in, 14, 14))
+        kinds = [op.label() for op in graph.operations]
+        if kinds != ["conv 3x3", "batch_norm", "relu"]:
+            raise CheckFailed(f"conv_block executes {kinds}, wants ['conv 3x3', 'batch_norm', 'relu'], in that order.")
+        conv = graph.operations[0]
+        if graph.output_shape != (c_out, 14, 14):
+            raise CheckFailed(
+                f"conv_block({c_in}, {c_out}) turns {c_in}x14x14 into {graph.output_shape}, wants ({c_out}, 14, 14): "
+                "padding=1, stride=1."
+            )
+        if isinstance(conv, Conv2d) and conv.dilation != (1, 1):
+            raise CheckFailed(f"the convolution has gaps in its kernel, dilation {conv.dilation}; leave dilation out.")
+        if isinstance(conv, Conv2d) and conv.bias is not None:
+            raise CheckFailed("the convolution has a bias; batch norm takes it away again: bias=False saves 8 numbers.")
     _passed("conv_block", "convolution without bias, batch norm, ReLU; the size stays.")
 
 
@@ -223,6 +248,10 @@ def without_flaw(answer: type[SeedNet]) -> None:
     wanted = [step for step, op in zip(before, seed.operations, strict=True) if op.name != "relu#8"]
     if executed != wanted:
         got, instead = next(pair for pair in zip_longest(executed, wanted, fillvalue="nothing") if pair[0] != pair[1])
+        if (got, instead) == ("nothing", wanted[-1]):
+            raise CheckFailed(
+                "your network returns logits; SeedNet returns log-probabilities: F.log_softmax(..., dim=1)."
+            )
         raise CheckFailed(f"your network executes {got} where {instead} is wanted; leave the rest as it is.")
     _passed("without_flaw", "the logits reach the softmax as they are.")
 
@@ -233,6 +262,9 @@ def design(answer: Callable[[], nn.Module], rubric: str = "mnist_994") -> None:
     graph = _graph("your network", _made(answer), assignment.input_shape)
     verdicts = [verdict for verdict in judge(assignment, graph) if verdict.passed is not None]
     failed = [verdict.line() for verdict in verdicts if not verdict.passed]
+    last = graph.operations[-1]
+    if isinstance(last, Activation) or (isinstance(last, Softmax) and not last.log):
+        raise CheckFailed(f"your network ends in {last.label()}; the training wants logits: end with the linear layer.")
     if failed:
         raise CheckFailed("not yet within the rules:\n" + "\n".join(failed))
     _passed("design", f"{graph.parameters:,} parameters, {len(verdicts)} rules kept. Now train it.")
@@ -245,16 +277,17 @@ _FAILURES: Counter[str] = Counter()
 """How often each exercise has failed in this session since it last passed."""
 
 
-def _failure(name: str, found: str, hints: Sequence[str]) -> CheckFailed:
-    """What is wrong, and the next hint: the first one at the first failure, the last one again at the end."""
-    step = min(_FAILURES[name], len(hints) - 1)
+def _failure(name: str, found: str, hints: Sequence[str], first: int = 0) -> CheckFailed:
+    """What is wrong, and the next hint: hint number `first` at the first failure, the last one again at the end."""
+    step = min(max(_FAILURES[name], first), len(hints) - 1)
     _FAILURES[name] += 1
     more = " Run the check again for a plainer one." if step + 1 < len(hints) else ""
     return CheckFailed(f"{found}\n     Hint {step + 1} of {len(hints)}: {hints[step]}{more}")
 
 
 def _passed(name: str, words: str) -> None:
-    del _FAILURES[name]
+    for tried in [tried for tried in _FAILURES if tried.split()[0] == name]:
+        del _FAILURES[tried]
     print(f"PASS {name}: {words}")
 
 
@@ -262,7 +295,7 @@ def _try_cases(
     name: str, answer: Callable[..., Any], cases: Sequence[tuple[tuple[Any, ...], float]], hints: Sequence[str]
 ) -> None:
     for arguments, wanted in cases:
-        got = _call(name, answer, arguments)
+        got = _call(name, answer, arguments, hints)
         if not _equals(got, wanted):
             raise _failure(name, f"{name}{arguments} gave {_short(got)}, wants {wanted}.", hints)
     _passed(name, f"{len(cases)} of {len(cases)} right.")
@@ -284,21 +317,32 @@ def _equals(got: Any, wanted: Any) -> bool:
     return isinstance(got, Real) and not isinstance(got, bool) and bool(wanted - 1e-6 <= got <= wanted + 1e-6)
 
 
-def _call(name: str, answer: Any, arguments: tuple[Any, ...], shown: str = "") -> Any:
+def _call(
+    name: str, answer: Any, arguments: tuple[Any, ...], hints: Sequence[str] = (), shown: str | None = None
+) -> Any:
     """The student's answer for these arguments; whatever it raises becomes a message, but for NotImplementedError.
 
+    A tensor or array of one number is given as that number, one of several as a list, but for what is given a tensor.
     shown: the arguments in words, where they are too long to print.
     """
     if not callable(answer):
         raise CheckFailed(f"{name} must be something to call; it is {_short(answer)}.")
+    takes_tensor = any(isinstance(argument, Tensor) for argument in arguments)
     try:
-        return answer(*arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on stderr they would cost the points of a right answer
+            got = answer(*arguments)
     except (NotImplementedError, LabError):
         raise
     except Exception as error:
-        tensors = any(isinstance(argument, Tensor) for argument in arguments)
-        call = f"{name}{shown or ('' if tensors else arguments)}"
-        raise CheckFailed(f"{call} raises {type(error).__name__}: {error}") from error
+        call = f"{name}{arguments if shown is None and not takes_tensor else shown or ''}"
+        found = f"{call} raises {type(error).__name__}: {error}"
+        if "is not a Module subclass" in str(error):
+            found += ". Put * before a list of layers: nn.Sequential(*layers)."
+        raise (_failure(name, found, hints) if hints else CheckFailed(found)) from error
+    if takes_tensor or not isinstance(got, Tensor | np.ndarray):
+        return got
+    return got.item() if got.size == 1 or (isinstance(got, Tensor) and got.numel() == 1) else got.tolist()
 
 
 def _made(answer: Any) -> Any:
@@ -314,7 +358,36 @@ def _steps(graph: Graph) -> list[str]:
 def _graph(name: str, model: Any, input_shape: tuple[int, int, int]) -> Graph:
     if not isinstance(model, nn.Module):
         raise CheckFailed(f"{name} gives {_short(model)}, wants an nn.Module.")
+    _try_forward(name, model, input_shape)
     return capture(model, input_shape)
+
+
+def _try_forward(name: str, model: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Raise CheckFailed where a forward pass fails: in which layer, and what that is given."""
+    twin, entered = copy.deepcopy(model).eval(), [""]
+    for path, layer in twin.named_modules():
+        if path and not list(layer.children()):
+            layer.register_forward_pre_hook(partial(_remember, entered, path))
+    x = torch.zeros(2, *input_shape, device=next((p.device for p in twin.parameters()), None))
+    try:
+        with torch.no_grad():
+            out = twin(x)
+    except NotImplementedError as error:
+        if type(model).forward is not nn.Module.forward:
+            raise
+        raise CheckFailed(f"{name} has no forward: define `def forward(self, x)`, and return the result.") from error
+    except LabError:
+        raise
+    except Exception as error:
+        where = f", in or after {entered[0]}" if entered[0] else ""
+        raise CheckFailed(f"{name} fails on images {tuple(x.shape)}{where}: {error}") from error
+    if out is None:
+        raise CheckFailed(f"{name} gives None: does its forward end in `return`?")
+
+
+def _remember(entered: list[str], path: str, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+    given = tuple(getattr(inputs[0], "shape", ())) if inputs else ()
+    entered[0] = f"layer {path!r}, {layer}, which is given {given}"
 
 
 def _short(value: Any) -> str:

@@ -139,8 +139,7 @@ def _parts(
     if any(cell is answer for answer in answers.values()) and _check_of(cell) in checks:
         check = checks[_check_of(cell)]
         return [_code(cell.source, cell.metadata.nbgrader), _code(check.source, check.metadata.nbgrader)]
-    definitions = _definitions(cell.source)
-    return [_code(definitions)] if definitions else []
+    return [_code(definition) for definition in _definitions(cell.source)]  # each by itself: one may fail
 
 
 def _check_of(answer: NotebookNode) -> str:
@@ -153,25 +152,28 @@ def _code(source: str, nbgrader: NotebookNode | None = None) -> NotebookNode:
     return cell
 
 
-def _definitions(source: str) -> str:
+def _definitions(source: str) -> list[str]:
     """Of a cell, what only defines something an answer may use: imports, functions, classes, constants."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
         tree = ast.parse(TransformerManager().transform_cell(source))  # %magic, !command
     except (SyntaxError, ValueError):
-        return ""
+        return []
     kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    return "\n".join(ast.unparse(node) for node in tree.body if isinstance(node, kinds) or _is_constant(node))
+    return [ast.unparse(node) for node in tree.body if isinstance(node, kinds) or _is_constant(node)]
 
 
 def _is_constant(node: ast.stmt) -> bool:
-    if not isinstance(node, ast.Assign):
+    """Does it give a name to something that is worked out without a call (the body of a lambda is not executed)?"""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
         return False
-    try:
-        ast.literal_eval(node.value)
-    except (ValueError, TypeError):
-        return False
+    waiting: list[ast.AST] = [node.value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ast.Call | ast.Await):
+            return False
+        waiting += () if isinstance(part, ast.Lambda) else ast.iter_child_nodes(part)
     return True
 
 

@@ -66,8 +66,8 @@ def digits(images: Tensor, titles: Sequence[str] | None = None, columns: int | N
                 axis.set_title(titles[index], fontsize=_SMALL)
     figure.tight_layout(pad=0.8)
     named = "" if titles is None else ": " + "; ".join(title.replace("\n", ", ") for title in titles)
-    size = "x".join(map(str, images.shape[1:]))
-    return _described(axes[0, 0], f"{len(images)} images of {size} pixels, as ink on paper{named}.")
+    pixels = "x".join(map(str, images.shape[1:]))
+    return _described(axes[0, 0], f"{len(images)} images of {pixels} pixels, as ink on paper{named}.")
 
 
 def maps(images: Sequence[Tensor], titles: Sequence[str], columns: int = 4) -> Axes:

@@ -99,6 +99,19 @@ def test_an_answer(points: Any, source: str, passed: bool | None, message: str) 
     assert message in first.message
 
 
+def test_what_an_answer_may_use_is_defined_whatever_fails_beside_it(points: Any) -> None:
+    lines = [
+        "lost = trained.weights",
+        "two = 1 + 1",
+        "add = lambda a: a + two",
+        "twice: int = two * 2",
+        "net = print()",
+    ]
+    using = answer(1, "def answer1():\n    return add(twice) - 5")
+    (done,) = points(new_code_cell("\n".join(lines)), using, check(1))
+    assert done.passed, done.message
+
+
 def test_training_and_prose_are_not_executed(points: Any, tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     cells = [new_code_cell(f"open({str(touched)!r}, 'w')"), new_markdown_cell("prose"), new_code_cell("%%bash\nexit 1")]
