@@ -171,14 +171,11 @@ from lab.graph import capture
 from lab.layers import layer_table
 
 graph = capture(net)
-kinds = {layer.name: layer.kind for layer in layer_table(graph)}
-print("layer  kind      sees            jump  on a map of")
-for field in pools_and_convs:
-    height, width = field.size
-    seen = f"{height} x {width} pixels"
-    print(
-        f"{field.name:>5}  {kinds[field.name]:8}  {seen:14} {field.jump[0]!s:>5}  {field.units[0]} x {field.units[1]}"
-    )
+print("layer  kind        sees  jump  on a map of")
+for layer in layer_table(graph):
+    if layer.kind in ("conv 3x3", "max_pool"):
+        size, jump, side = layer.field.size[0], layer.field.jump[0], layer.field.units[0]
+        print(f"{layer.name:>5}  {layer.kind:8}  {size:>2} x {size:>2}  {jump!s:>4}  {side} x {side}")
 
 # %% [markdown]
 # *What to see:* the first layers can tell a stroke from paper and no more. From layer 11 on (22x22 pixels) the box
