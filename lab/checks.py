@@ -256,6 +256,15 @@ def without_flaw(answer: type[SeedNet]) -> None:
     _passed("without_flaw", "the logits reach the softmax as they are.")
 
 
+def example(name: str, answer: Callable[[Tensor], Tensor], argument: Tensor, wanted: Tensor, *hints: str) -> None:
+    """Exercise of a new notebook: `answer(argument)` must give the tensor `wanted`. The last hint is the plainest."""
+    got = _tensor(name, _call(name, answer, (argument.clone(),), hints), wanted.shape)
+    if not torch.allclose(got, wanted.float(), atol=1e-6):
+        found = f"{name}({argument.tolist()}) gave {got.tolist()}, wants {wanted.tolist()}."
+        raise _failure(name, found, hints) if hints else CheckFailed(found)
+    _passed(name, f"{argument.tolist()} gives {wanted.tolist()}.")
+
+
 def design(answer: Callable[[], nn.Module], rubric: str = "mnist_994") -> None:
     """Exercise: a network of one's own that keeps the rubric's rules, as far as they can be judged before training."""
     assignment = load_rubric(rubric)

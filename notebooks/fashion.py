@@ -124,9 +124,8 @@ def share_right(matrix):
 
 
 # %% nbgrader={"grade": true, "grade_id": "share-right-check", "locked": true, "points": 1, "schema_version": 3, "solution": false} tags=["nbval-check-output"]
-got = share_right(torch.tensor([[8, 2], [1, 3]]))
-assert torch.equal(got, torch.tensor([0.8, 0.75])), f"gave {got}; wants 8/10 and 3/4: the diagonal, over each row's sum"
-print("PASS share_right: 8 of 10 and 3 of 4.")
+hints = "The diagonal has those that were named right.", "A class's images are the sum of its row: matrix.sum(1)."
+checks.example("share_right", share_right, torch.tensor([[8, 2], [1, 3]]), torch.tensor([0.8, 0.75]), *hints)
 
 # %%
 shares = share_right(matrix)
@@ -169,9 +168,10 @@ def mirror(images):
 
 
 # %% nbgrader={"grade": true, "grade_id": "mirror-check", "locked": true, "points": 1, "schema_version": 3, "solution": false} tags=["nbval-check-output"]
-got = mirror(torch.tensor([[[1, 2], [3, 4]]])).tolist()
-assert got == [[[2, 1], [4, 3]]], f"[[1, 2], [3, 4]] became {got[0]}, wants [[2, 1], [4, 3]]: flip the last axis"
-print("PASS mirror: left and right have changed places.")
+before, after = torch.tensor([[[1, 2], [3, 4]]]), torch.tensor([[[2, 1], [4, 3]]])
+checks.example(
+    "mirror", mirror, before, after, "Rows stay, columns change places: which axis is that?", "images.flip(2)"
+)
 
 # %% [markdown]
 # The experiment: three seeds each, and as many steps for all. With the mirror, every image is there twice, and is

@@ -662,6 +662,7 @@ kernels = next(weight for weight in my_net.parameters() if weight.dim() == 4)  #
 plots.show(plots.maps(list(kernels[:, 0].detach()), [str(n) for n in range(len(kernels))], columns=8))
 
 # %%
+my_net, _, _ = my_run()
 convs = [op.name for op in capture(my_net).operations if op.label().startswith("conv")]
 looking = capture(my_net).build().eval()
 five = data.validation.images[data.validation.labels == 5][:1]
@@ -676,6 +677,7 @@ plots.show(plots.maps(list(answers), [str(n) for n in range(len(answers))], colu
 # gradient, averaged over real digits, says which ones do (Luo et al. 2016).
 
 # %%
+my_net, _, _ = my_run()
 torch.manual_seed(seed)
 untrained = MyNet()  # the same first weights
 some = train.to_input(data.validation.images[:200])  # (200, 1, 28, 28)
@@ -719,11 +721,17 @@ def read_test(net):
     return data.test, logits, wrong[sure[wrong].argsort(descending=True)]
 
 
-my_net, _, _ = my_run()
-test, logits, wrong = read_test(my_net)
+# %%
+def my_test():
+    """The same, for your network as it is now."""
+    return read_test(my_run()[0])
+
+
+test, logits, wrong = my_test()
 print(f"{len(test) - len(wrong):,} of {len(test):,} test images named right: {1 - len(wrong) / len(test):.2%}")
 
 # %%
+test, logits, _ = my_test()
 matrix = torch.bincount(test.labels * 10 + logits.argmax(1), minlength=100).view(10, 10)
 plots.show(plots.confusion(matrix, data.classes))
 
@@ -747,7 +755,7 @@ for other_seed in range(1 if quick else 3):
     histories.append(fit(others[-1], data, replace(sprint.recipe, seed=other_seed)))
 
 # %%
-test, logits, wrong = read_test(my_net)
+test, logits, wrong = my_test()
 missed = sum((train.predict(net, test.images[wrong]).argmax(1) != test.labels[wrong]).int() for net in others)
 wrong, missed = wrong[missed.argsort(stable=True)], missed.sort(stable=True).values
 pairs = zip(test.labels[wrong], logits[wrong].argmax(1), logits[wrong].softmax(1).max(1).values, missed, strict=True)
@@ -769,6 +777,7 @@ plots.show(plots.digits(test.images[wrong], titles))
 # %%
 from lab.saliency import occlusion
 
+my_net, _, _ = my_run()
 shown = wrong[-8:] if len(wrong) >= 8 else torch.arange(8)
 said = logits[shown].argmax(1)
 heat = occlusion(my_net, test.images[shown], said)
@@ -850,5 +859,6 @@ for rubric in ("mnist_8k", "mnist_5k"):
 # %%
 from lab.notebook import hand_over
 
+my_net, history, _ = my_run()
 figures = {"accuracy": share_right, "parameters": capture(my_net).parameters, "epochs": len(history.epochs)}
 hand_over(figures)

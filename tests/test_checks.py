@@ -409,6 +409,28 @@ def test_accuracy_as_a_tensor_counts():
     checks.accuracy(lambda batches: torch.tensor(accuracy(batches)))
 
 
+# -- exercises of new notebooks ---------------------------------------------------------------------------------------
+
+
+def halve(answer, *hints):
+    checks.example("halve", answer, torch.tensor([4, 2]), torch.tensor([2.0, 1.0]), *hints)
+
+
+def test_an_example_passes(capsys):
+    halve(lambda x: x / 2)
+    halve(lambda x: x // 2)
+    assert capsys.readouterr().out == "PASS halve: [4, 2] gives [2.0, 1.0].\n" * 2
+
+
+def test_a_wrong_example_says_what_it_gave_and_brings_hints():
+    hints = "Less.", "x / 2"
+    first = failure(lambda answer: halve(answer, *hints), lambda x: x)
+    assert first.startswith("halve([4, 2]) gave [4.0, 2.0], wants [2.0, 1.0].\n     Hint 1 of 2: Less.")
+    assert failure(lambda answer: halve(answer, *hints), lambda x: x).endswith("Hint 2 of 2: x / 2")
+    assert failure(halve, lambda x: x) == "halve([4, 2]) gave [4.0, 2.0], wants [2.0, 1.0]."
+    assert failure(halve, lambda x: x[0]).startswith("halve gives a tensor of shape (), wants a tensor of shape (2,)")
+
+
 # -- hints ------------------------------------------------------------------------------------------------------------
 
 
