@@ -5,12 +5,13 @@ one process, so that all meet the same machine. Every record is on disk (results
 the record of before (results/PART.json) is replaced when the part is complete.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -24,7 +25,7 @@ from benchmarks.search import HELD_OUT, evaluate, whole
 from lab.data import Data, load
 from lab.graph import capture
 from lab.layers import layer_table
-from lab.models import LabNet, SeedNet, StagesNet
+from lab.models import LabNet, SeedNet, SprintNet, StagesNet, StridedNet
 from lab.presets import PRESETS, Preset
 from lab.runs import run
 from lab.targets import network
@@ -63,8 +64,32 @@ ABLATIONS: dict[str, Record] = {
     "batches of 96": {"batch_size": 96},
     "batches of 512": {"batch_size": 512},
     "float32": {"precision": "float32"},
+    "SGD for everything, rate 0.4": {
+        "optimizer": "sgd",
+        "muon": 0.0,
+        "learning_rate": 0.4,  # the best of 0.05, 0.1, 0.2 and 0.4
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+    },
 }
-"""What is changed in the sprint's recipe, one thing at a time."""
+"""What is changed in the sprint's recipe, one thing at a time; an optimizer brings the settings that suit it."""
+
+
+def _drawn_anew(draw: Callable[[torch.Tensor], object]) -> nn.Module:
+    """The sprint's network, its filters drawn by another rule."""
+    model = SprintNet()
+    for layer in model:
+        if isinstance(layer, nn.Conv2d):
+            draw(layer.weight)
+    return model
+
+
+OTHER_NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "SiLU instead of ReLU": lambda: StridedNet(SprintNet.CHANNELS, nn.SiLU),
+    "filters drawn by He's rule": lambda: _drawn_anew(partial(nn.init.kaiming_normal_, nonlinearity="relu")),
+    "orthogonal filters at first": lambda: _drawn_anew(partial(nn.init.orthogonal_, gain=math.sqrt(2))),
+}
+"""What is changed in the sprint's network."""
 
 
 # --- the parts ----------------------------------------------------------------------------------------------
@@ -149,12 +174,13 @@ def ablation(size: Size) -> Contestants:
     preset = PRESETS["sprint"]
     held_out = min(HELD_OUT, size.images // 6)
 
-    def changed(**choices: Any) -> Iterator[Record]:
-        recipe = replace(preset.recipe, **choices)
+    def measured(build: Callable[[], nn.Module], recipe: Recipe) -> Iterator[Record]:
         for seed in range(size.ablation_seeds):
-            yield evaluate(lambda: network(preset.target), recipe, data, seed, held_out) | {"recipe": asdict(recipe)}
+            yield evaluate(build, recipe, data, seed, held_out) | {"recipe": asdict(recipe)}
 
-    return {name: changed(**choices) for name, choices in ABLATIONS.items()}
+    own, recipe = partial(network, preset.target), preset.recipe
+    recipes = {name: measured(own, replace(recipe, **choices)) for name, choices in ABLATIONS.items()}
+    return recipes | {name: measured(build, recipe) for name, build in OTHER_NETWORKS.items()}
 
 
 def growth(size: Size) -> Contestants:

@@ -117,8 +117,10 @@ class StridedNet(nn.Sequential):
 class SprintNet(StridedNet):
     """The network of the preset sprint: 18,082 parameters."""
 
+    CHANNELS = (16, 24, 32, 16)
+
     def __init__(self) -> None:
-        super().__init__((16, 24, 32, 16), nn.ReLU)
+        super().__init__(self.CHANNELS, nn.ReLU)
 
 
 class PeakNet(StagesNet):

@@ -15,9 +15,10 @@ from torch import nn
 from benchmarks import baselines, bench, machine, report, search
 from lab.data import Data, load
 from lab.graph import capture
+from lab.models import SprintNet
 from lab.presets import PRESETS
 from lab.rules import judge, load_rubric
-from lab.runs import runs
+from lab.runs import fresh, runs
 from lab.stats import alarm_level
 from lab.targets import network
 from lab.train import History
@@ -150,6 +151,11 @@ def test_half_a_run_is_not_recorded(few: Data, monkeypatch: pytest.MonkeyPatch) 
 def test_every_ablation_changes_something_of_the_sprint() -> None:
     recipes = [replace(PRESETS["sprint"].recipe, **choices) for choices in bench.ABLATIONS.values()]
     assert len(set(map(str, recipes))) == len(recipes)
+    digits = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    builds = [SprintNet, *bench.OTHER_NETWORKS.values()]
+    with torch.no_grad():
+        answers = {str(fresh(build, seed=0).eval()(digits).tolist()) for build in builds}
+    assert len(answers) == len(builds)
 
 
 def test_what_the_machine_can_do_is_measured() -> None:
