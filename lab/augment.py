@@ -1,4 +1,4 @@
-"""How digits become the network's input, and how each is moved a little, a whole batch at once."""
+"""How digits become the network's input, and how each is changed a little, a whole batch at once."""
 
 import math
 from dataclasses import dataclass
@@ -36,6 +36,19 @@ def random_affine(images: Tensor, limits: Affine, generator: torch.Generator) ->
     grid = _grid(maps, images.shape[-2:])
     background = -MEAN / STD
     return F.grid_sample(images - background, grid, align_corners=False).add_(background)
+
+
+def random_gamma(images: Tensor, limit: float, generator: torch.Generator) -> Tensor:
+    """Raise the brightness (0..1) of each normalised image to a power of its own: thinner strokes, or fatter ones.
+
+    The edges of a stroke are grey. A power over 1 darkens them, one under 1 brightens them; black and white stay.
+
+    images: (B, 1, H, W), as `to_input` gives them.
+    limit: the power is exp(u), u uniform within ± limit: 0.5 draws powers from 0.61 to 1.65.
+    """
+    draw = torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1
+    power = (draw * limit).exp().to(images.device)
+    return images.mul(STD).add_(MEAN).clamp_(0, 1).pow_(power).sub_(MEAN).div_(STD)
 
 
 def _grid(maps: Tensor, size: torch.Size) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from lab.augment import Affine, random_affine, to_input
+from lab.augment import Affine, random_affine, random_gamma, to_input
 from lab.data import Data, Labelled
 from lab.errors import LabError
 from lab.muon import Muon
@@ -45,6 +45,7 @@ class Recipe:
     label_smoothing: float = 0.05  # probability given away to the other classes
     dropout: float | None = None  # sets p of every dropout layer; None leaves the network's own
     augment: Affine | None = field(default_factory=Affine)
+    gamma: float = 0.0  # brightness goes to a power between exp(-gamma) and exp(gamma): thinner or fatter strokes
     hardest: float = 1.0  # from the second epoch on, learn from this part of the images: those with the highest loss,
     sampled: float = 0.0  # and from this part, drawn from the others; the rest are skipped (the epoch counts whole)
     averaging: float = 0.995  # decay a step of the moving average of the weights; 0 keeps the last ones
@@ -232,6 +233,8 @@ class _Run:
         x = to_input(self.images[index])  # (B, 1, H, W)
         if self.recipe.augment is not None:
             x = random_affine(x, self.recipe.augment, self.generator)
+        if self.recipe.gamma:
+            x = random_gamma(x, self.recipe.gamma, self.generator)
         with self.autocast:
             logits = self.model(x.contiguous(memory_format=torch.channels_last)).float()
         smoothing = self.recipe.label_smoothing

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lab.augment import MEAN, STD, Affine, random_affine, to_input
+from lab.augment import MEAN, STD, Affine, random_affine, random_gamma, to_input
 
 STILL = Affine(shift=0, degrees=0, scale=0, shear=0)
 BACKGROUND = -MEAN / STD
@@ -81,3 +81,25 @@ def test_what_comes_in_from_outside_is_background() -> None:
     x = torch.full((20, 1, 28, 28), BACKGROUND)
     torch.testing.assert_close(moved(x, Affine(shift=10)), x)
     assert float(moved(blob().repeat(20, 1, 1, 1), Affine()).min()) == pytest.approx(BACKGROUND, abs=1e-4)
+
+
+def test_gamma_leaves_black_and_white_and_moves_grey_within_its_limit() -> None:
+    grey = torch.tensor([[[0, 64, 128, 255]]], dtype=torch.uint8).repeat(500, 1, 1)
+    x = random_gamma(to_input(grey), 0.5, torch.Generator().manual_seed(0))
+    ink = (x * STD + MEAN)[:, 0, 0]  # (500, 4)
+    torch.testing.assert_close(ink[:, [0, 3]], torch.tensor([0.0, 1.0]).expand(500, 2), atol=1e-4, rtol=0)
+    power = ink[:, 1:3].log() / (torch.tensor([64, 128]) / 255).log()
+    torch.testing.assert_close(power[:, 0], power[:, 1], atol=1e-3, rtol=0)  # one power an image
+    powers = power[:, 0].log()
+    assert 0.49 < float(powers.max()) <= 0.5001
+    assert -0.5001 <= float(powers.min()) < -0.49
+    assert abs(float(powers.mean())) < 0.05
+
+
+def test_gamma_is_drawn_by_its_generator_and_changes_no_image_in_place() -> None:
+    x = to_input(torch.randint(0, 256, (4, 28, 28), dtype=torch.uint8))
+    before = x.clone()
+    first, again, other = (random_gamma(x, 0.3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.allclose(first, other)
+    torch.testing.assert_close(x, before, rtol=0, atol=0)

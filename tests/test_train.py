@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lab import train
+from lab.augment import MEAN, STD
 from lab.data import Data, Labelled, load
 from lab.models import LabNet
 from lab.train import Recipe, TrainingError, accuracy, fit, predict
@@ -94,42 +95,45 @@ def test_training_never_touches_the_test_set(monkeypatch: pytest.MonkeyPatch, fe
         accuracy(small(), few.test)
 
 
+class Watch(nn.Module):
+    """A network that keeps what it is trained on: a list of batches (B, 784), brightness 0..255."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(784, 10)
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen.append((x.detach().float().flatten(1) * STD + MEAN) * 255)
+        return self.fc(x.flatten(1))
+
+
 def test_every_image_is_seen_once_an_epoch(few: Data) -> None:
-    seen: list[Tensor] = []
-
-    class Watch(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc = nn.Linear(784, 10)
-
-        def forward(self, x: Tensor) -> Tensor:
-            if self.training:
-                seen.append(x.detach().float().flatten(1))
-            return self.fc(x.flatten(1))
-
     images = torch.arange(100, dtype=torch.uint8).view(100, 1, 1).expand(100, 28, 28)
     data = replace_train(few, Labelled(images, torch.arange(100) % 10))
-    fit(Watch(), data, replace(QUICK, batch_size=33, epochs=2, augment=None, precision="float32"))
+    model = Watch()
+    fit(model, data, replace(QUICK, batch_size=33, epochs=2, augment=None, precision="float32"))
+    seen = model.seen
     assert [len(batch) for batch in seen] == [25] * 8  # 4 batches of nearly the same size, twice
     for epoch in (seen[:4], seen[4:]):
-        values = (torch.cat(epoch)[:, 0] * train_std() + train_mean()) * 255
-        assert sorted(values.round().int().tolist()) == list(range(100))
+        assert sorted(torch.cat(epoch)[:, 0].round().int().tolist()) == list(range(100))
+
+
+def test_gamma_changes_the_strokes_of_what_is_learnt_from(few: Data) -> None:
+    data = replace_train(few, Labelled(torch.full((100, 28, 28), 128, dtype=torch.uint8), torch.arange(100) % 10))
+    greys = []
+    for gamma in (0.0, 0.5):
+        model = Watch()
+        fit(model, data, replace(QUICK, epochs=1, augment=None, gamma=gamma, precision="float32"))
+        greys.append(torch.cat(model.seen)[:, 0])
+    assert greys[0].round().unique().tolist() == [128]
+    assert float(greys[1].min()) < 100  # 255 * (128 / 255) ** 1.65 = 82
+    assert float(greys[1].max()) > 150  # 255 * (128 / 255) ** 0.61 = 168
 
 
 def replace_train(data: Data, labelled: Labelled) -> Data:
     return replace(data, train=labelled, validation=None)
-
-
-def train_mean() -> float:
-    from lab.augment import MEAN
-
-    return MEAN
-
-
-def train_std() -> float:
-    from lab.augment import STD
-
-    return STD
 
 
 def test_ctrl_c_returns_the_history_so_far(few: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +210,7 @@ def test_accuracy_counts_images_not_batches() -> None:
             self.unused = nn.Parameter(torch.zeros(1))
 
         def forward(self, x: Tensor) -> Tensor:
-            value = ((x[:, 0, 0, 0] * train_std() + train_mean()) * 255).round().long()
+            value = ((x[:, 0, 0, 0] * STD + MEAN) * 255).round().long()
             return torch.nn.functional.one_hot(value, 10).float()
 
     images = torch.zeros(7, 28, 28, dtype=torch.uint8)
