@@ -45,7 +45,7 @@ PRESETS = {
     ),
     "peak": Preset(
         "lab.models:PeakNet",
-        Recipe(epochs=19, batch_size=128, learning_rate=0.01, muon=0.05),
+        Recipe(epochs=19, batch_size=128, learning_rate=0.01, muon=0.05, gamma=0.5, averaging=0.999),
         "the most accurate with fewer than 20,000 parameters",
     ),
     "tiny": Preset(
