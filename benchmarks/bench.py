@@ -25,7 +25,7 @@ from benchmarks.search import HELD_OUT, evaluate, whole
 from lab.data import Data, load
 from lab.graph import capture
 from lab.layers import layer_table
-from lab.models import LabNet, SeedNet, SprintNet, StagesNet, StridedNet
+from lab.models import LabNet, SeedNet, SprintNet, StagesNet
 from lab.presets import PRESETS, Preset
 from lab.runs import run
 from lab.targets import network
@@ -85,7 +85,7 @@ def _drawn_anew(draw: Callable[[torch.Tensor], object]) -> nn.Module:
 
 
 OTHER_NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "SiLU instead of ReLU": lambda: StridedNet(SprintNet.CHANNELS, nn.SiLU),
+    "SiLU instead of ReLU": lambda: SprintNet(nn.SiLU),
     "filters drawn by He's rule": lambda: _drawn_anew(partial(nn.init.kaiming_normal_, nonlinearity="relu")),
     "orthogonal filters at first": lambda: _drawn_anew(partial(nn.init.orthogonal_, gain=math.sqrt(2))),
 }

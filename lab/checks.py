@@ -159,13 +159,10 @@ def drop(answer: Callable[[Tensor, float], Tensor]) -> None:
         for p in (0.5, 0.25):
             first, second = (_tensor("drop", _call("drop", answer, (x.clone(), p), hints), x.shape) for _ in range(2))
             zeros, kept = float((first == 0).double().mean()), first[first != 0]
-            margin = 5 * math.sqrt(
-                p * (1 - p) / x.numel()
-            )  # five deviations: right answers stay within, but one in 10**6
+            margin = 5 * math.sqrt(p * (1 - p) / x.numel())  # five deviations: one right answer in 10**6 is outside
             if abs(zeros - p) > margin:
-                raise _failure(
-                    "drop", f"with p = {p}, {zeros:.0%} of the numbers are zero, wants about {p:.0%}.", hints
-                )
+                found = f"with p = {p}, {zeros:.0%} of the numbers are zero, wants about {p:.0%}."
+                raise _failure("drop", found, hints)
             if not torch.allclose(kept, x[0, 0] / (1 - p)):
                 low, high = f"{kept.min():.2f}", f"{kept.max():.2f}"
                 got = low if low == high else f"{low} to {high}"
@@ -261,7 +258,7 @@ def example(name: str, answer: Callable[[Tensor], Tensor], argument: Tensor, wan
     got = _tensor(name, _call(name, answer, (argument.clone(),), hints), wanted.shape)
     if not torch.allclose(got, wanted.float(), atol=1e-6):
         found = f"{name}({argument.tolist()}) gave {got.tolist()}, wants {wanted.tolist()}."
-        raise _failure(name, found, hints) if hints else CheckFailed(found)
+        raise _failure(name, found, hints)
     _passed(name, f"{argument.tolist()} gives {wanted.tolist()}.")
 
 
@@ -287,7 +284,9 @@ _FAILURES: Counter[str] = Counter()
 
 
 def _failure(name: str, found: str, hints: Sequence[str], first: int = 0) -> CheckFailed:
-    """What is wrong, and the next hint: hint number `first` at the first failure, the last one again at the end."""
+    """What is wrong, and the next hint, if there are any: number `first` at first, the last one again at the end."""
+    if not hints:
+        return CheckFailed(found)
     step = min(max(_FAILURES[name], first), len(hints) - 1)
     _FAILURES[name] += 1
     more = " Run the check again for a plainer one." if step + 1 < len(hints) else ""
@@ -348,10 +347,10 @@ def _call(
         found = f"{call} raises {type(error).__name__}: {error}"
         if "is not a Module subclass" in str(error):
             found += ". Put * before a list of layers: nn.Sequential(*layers)."
-        raise (_failure(name, found, hints) if hints else CheckFailed(found)) from error
+        raise _failure(name, found, hints) from error
     if takes_tensor or not isinstance(got, Tensor | np.ndarray):
         return got
-    return got.item() if got.size == 1 or (isinstance(got, Tensor) and got.numel() == 1) else got.tolist()
+    return got.item() if math.prod(got.shape) == 1 else got.tolist()
 
 
 def _made(answer: Any) -> Any:

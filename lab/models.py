@@ -117,10 +117,8 @@ class StridedNet(nn.Sequential):
 class SprintNet(StridedNet):
     """The network of the preset sprint: 18,082 parameters."""
 
-    CHANNELS = (16, 24, 32, 16)
-
-    def __init__(self) -> None:
-        super().__init__(self.CHANNELS, nn.ReLU)
+    def __init__(self, activation: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__((16, 24, 32, 16), activation)
 
 
 class PeakNet(StagesNet):
