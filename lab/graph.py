@@ -22,9 +22,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from lab import trace
+from lab._capture import export, messages, proof, translate
 from lab.errors import GraphError
-from lab.operations import INPUT, MAX_ELEMENTS, AnyOperation, BatchNorm, Conv2d, Dropout, Name, Operation, Shape
+from lab.operations import INPUT, MAX_ELEMENTS, AnyOperation, BatchNorm, Conv2d, Dropout, Linear, Name, Operation, Shape
 
 MAX_OPERATIONS = 2_000
 MAX_JSON_BYTES = 4 * 2**20
@@ -121,9 +121,10 @@ class Graph:
 class GraphNet(nn.Module):
     """A `Graph` as an nn.Module. Its parameters and buffers carry the original names."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, output: str | None = None) -> None:
         super().__init__()
         self.graph = graph
+        self.output = output or graph.operations[-1].name
         for name, stored in graph.tensors.items():
             value = graph.weights[name].detach().clone()
             *path, leaf = name.split(".")
@@ -147,12 +148,12 @@ class GraphNet(nn.Module):
         tensors = dict(self.named_parameters()) | dict(self.named_buffers())
         values = {INPUT: x}
         for op in self.graph.operations:
-            x = values[op.name] = op.run([values[name] for name in op.inputs], tensors, self.training)
+            values[op.name] = op.run([values[name] for name in op.inputs], tensors, self.training)
             if op.name == until:
-                return x
+                return values[op.name]
         if until is not None:
             self.graph[until]  # raises: no such operation
-        return x
+        return values[self.output]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -281,7 +282,7 @@ def _check_shapes(graph: Graph) -> None:
         try:
             out = op.run([values[name] for name in op.inputs], tensors, training=True)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            raise GraphError(f"operation {op.name!r} can't be computed: {trace.first_line(error)}") from error
+            raise GraphError(f"operation {op.name!r} can't be computed: {messages.first_line(error)}") from error
         if tuple(out.shape) != (2, *op.shape):
             raise GraphError(f"operation {op.name!r} gives {tuple(out.shape[1:])}, declared {op.shape}")
         if isinstance(op, Conv2d) and tuple(tensors[op.weight].shape[2:]) != op.kernel:
@@ -297,30 +298,70 @@ def _check_shapes(graph: Graph) -> None:
 def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph:
     """Write down what `model` executes on a batch of `input_shape` images, in training mode and in eval mode.
 
-    The two modes must execute the same operations; batch norm and dropout may act differently. The model and its
-    mode are left as they were. Raises GraphError, with the line of the model's code, for an operation outside the
-    list, for control flow that depends on the data, for a constant tensor and for a fixed batch size.
+    The two modes must execute the same operations; batch norm and dropout may act differently. The graph is then
+    proven: rebuilt, it gives the network's outputs and gradients in both modes (`lab/_capture/proof.py`). The model,
+    its buffers and its modes are left as they were, but lazy layers have their sizes afterwards. Raises GraphError,
+    with the line of the model's code or the layer, for an operation outside the list, for control flow that depends on
+    the data, for a constant tensor, for a fixed batch size, and where the graph computes something else.
     """
-    if isinstance(model, GraphNet):
+    if type(model) is GraphNet:  # a graph already; a class derived from it could do anything
         return model.snapshot()
     c, h, w = input_shape
+    model = export.unwrapped(model)
     was_training = [(module, module.training) for module in nn.Module.modules(model)]
     try:
-        training, evaluation = (trace.trace(model.train(mode), (c, h, w)) for mode in (True, False))
+        export.materialised(model, (c, h, w))
+        training, evaluation = (_trace(model, (c, h, w), mode) for mode in (True, False))
+        graph = _captured(model, (c, h, w), training, evaluation)
+        whole = _graph((c, h, w), _merge_modes(training.everything, evaluation.everything), training.tensors, ())
+        proof.prove(model, GraphNet(whole, graph.operations[-1].name), (c, h, w), _cost(graph))
     finally:
         for module, mode in was_training:
             module.training = mode
+    return graph
+
+
+def _cost(graph: Graph) -> int:
+    """Multiply-adds of one image."""
+    return sum(
+        graph.tensors[op.weight].numbers * math.prod(op.shape[1:] if isinstance(op, Conv2d) else op.shape[:-1])
+        for op in graph.operations
+        if isinstance(op, Conv2d | Linear)
+    )
+
+
+def _trace(model: nn.Module, input_shape: tuple[int, int, int], mode: bool) -> translate.Trace:
+    model.train(mode)
+    try:
+        return translate.translate(export.export(model, input_shape))
+    except GraphError as error:
+        held = messages.list_of_layers(model) if "constant tensor" in str(error) else ""
+        raise (GraphError(f"{held} ({error})") if held else error) from error
+
+
+def _captured(
+    model: nn.Module, input_shape: tuple[int, int, int], training: translate.Trace, evaluation: translate.Trace
+) -> Graph:
     operations = _merge_modes(training.operations, evaluation.operations)
+    return _graph(input_shape, operations, training.tensors, _idle(model, training))
+
+
+def _graph(
+    input_shape: tuple[int, int, int], operations: list[Operation], values: dict[str, Tensor], idle: tuple[str, ...]
+) -> Graph:
     names = {name: None for op in operations for name in op.stored()}  # a dict keeps the order
-    weights = {name: training.tensors[name].detach().cpu().clone() for name in names}
+    weights = {name: values[name].detach().cpu().clone() for name in names}
     for name, weight in weights.items():
         if weight.dtype != torch.float32:
-            raise GraphError(f"{name!r} is stored as {weight.dtype}; the lab's graphs hold float32 (model.float())")
+            raise GraphError(
+                f"{name!r} is stored as {weight.dtype}; the lab's graphs hold float32. Convert the network "
+                "(model.float()), or give a whole number of its own a point: torch.tensor(2.0)."
+            )
     tensors = {
-        name: Stored(shape=tuple(weight.shape), learnable=isinstance(training.tensors[name], nn.Parameter))
+        name: Stored(shape=tuple(weight.shape), learnable=isinstance(values[name], nn.Parameter))
         for name, weight in weights.items()
     }
-    return Graph((c, h, w), tuple(operations), tensors, weights, _idle(model, training))
+    return Graph(input_shape, tuple(operations), tensors, weights, idle)
 
 
 def _merge_modes(training: list[Operation], evaluation: list[Operation]) -> list[Operation]:
@@ -351,7 +392,7 @@ def _at(op: Operation) -> str:
     return op.line or f"operation {op.name!r}"
 
 
-def _idle(model: nn.Module, traced: trace.Trace) -> tuple[str, ...]:
+def _idle(model: nn.Module, traced: translate.Trace) -> tuple[str, ...]:
     """Layers that are declared, or executed, without any effect on the output."""
     discarded = [f"{op.label()} {op.name!r}: executed, its output thrown away" for op in traced.discarded]
     executed = {op.name.split("#")[0] + "." for op in [*traced.operations, *traced.discarded]}

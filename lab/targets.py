@@ -28,9 +28,9 @@ from typing import Any
 
 from torch import nn
 
+from lab._capture.messages import students_line
 from lab.errors import GraphError, LabError
 from lab.graph import Graph, capture, load
-from lab.trace import students_line
 
 
 class TargetError(LabError):

@@ -331,7 +331,7 @@ FAULTS = {
     "item": (lambda self, x: x * x.mean().item(), ["number that it takes from a tensor", ".item()"]),
     "lifted constant": (lambda self, x: x * torch.tensor([1.0, 2, 3, 4]).view(4, 1, 1), ["constant tensor", "counted"]),
     "made constant": (lambda self, x: x + torch.ones(4, 1, 1), ["constant tensor (ones)", "nn.Parameter"]),
-    "random": (lambda self, x: x + torch.rand(4, 1, 1), ["constant tensor (rand)"]),
+    "random": (lambda self, x: x + torch.rand(4, 1, 1), ["draws random numbers (rand)", "dropout"]),
     "across the batch": (lambda self, x: x.softmax(0), ["across the batch"]),
     "batch moved": (
         lambda self, x: x.reshape(-1, 26, 26).reshape(-1, 4, 26, 26),
@@ -376,7 +376,7 @@ def test_two_outputs_and_no_operation_get_messages() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x), x  # type: ignore[return-value]
 
-    with pytest.raises(GraphError, match="returns 2 values"):
+    with pytest.raises(GraphError, match="returns a tuple of 2 values; it must return one tensor"):
         capture(Two())
     with pytest.raises(GraphError, match="executes nothing"):
         capture(nn.Identity())

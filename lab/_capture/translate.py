@@ -1,27 +1,22 @@
-"""From a running network to operations: torch.export's node list, translated.
+"""From torch.export's node list to operations.
 
-Only `lab/graph.py` uses this. A node that the lab's list does not hold becomes an error, with the student's own line,
-as soon as something that reaches the output needs its value.
+A node that the lab's list does not hold becomes an error, with the person's own line, as soon as something that reaches
+the output needs its value. In-place operations are followed through views: whoever would read numbers that another view
+has overwritten is an error, too.
 """
 
-import logging
-import os
-import re
-import sysconfig
-import traceback
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import Node
 
+from lab._capture.messages import line_of, modules_of, unlisted_layer
+from lab._capture.messages import target_name as _target
+from lab._capture.messages import where as _where
 from lab.errors import GraphError
 from lab.operations import (
     ACTIVATIONS,
@@ -57,43 +52,24 @@ class Trace:
     operations: list[Operation]
     tensors: dict[str, Tensor]
     discarded: list[Operation]
+    everything: list[Operation]  # both, in the order of execution
 
 
-def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> Trace:
-    """Export `model` in the mode it is in and translate what it executes. Raises GraphError."""
-    example = torch.zeros(3, *input_shape)  # three: a batch of one or two could be taken for a special case
-    device = next((t.device for t in nn.Module.parameters(model)), example.device)  # whatever the class overrides
-    batch = torch.export.Dim("batch")
-    try:
-        with warnings.catch_warnings(), _quiet("torch._subclasses.fake_tensor"):
-            warnings.simplefilter("ignore")  # about the export's own ways; what matters is an error
-            program = torch.export.export(model, (example.to(device),), dynamic_shapes=({0: batch},), strict=False)
-    except NotImplementedError as error:
-        if traceback.extract_tb(error.__traceback__)[-1].filename.startswith(_LIBRARIES):
-            raise GraphError(_explain(error, input_shape)) from error
-        raise  # an exercise that is not done yet: not a wrong one
-    except Exception as error:  # whatever the student's forward raises has to become a message
-        raise GraphError(_explain(error, input_shape)) from error
+def translate(program: torch.export.ExportedProgram) -> Trace:
+    """What an exported network executes. Raises GraphError."""
     return _Translation(program).run()
-
-
-@contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Without a logger's tracebacks: what it says is in the error, too."""
-    logger = logging.getLogger(name)
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 # The operations that pass their input on unchanged.
 _SAME = {"contiguous", "clone", "detach", "alias", "lift_fresh_copy"}
+_TO = {"to", "_to_copy", "type_as", "float", "cpu", "cuda"}
 _VIEWS = {"view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as"}
-_CONSTANT_MAKERS = {"ones", "zeros", "full", "tensor", "arange", "linspace", "eye", "rand", "randn", "empty",
-                    "ones_like", "zeros_like", "full_like", "rand_like", "randn_like", "scalar_tensor",
+_CONSTANT_MAKERS = {"ones", "zeros", "full", "tensor", "arange", "linspace", "eye", "empty",
+                    "ones_like", "zeros_like", "full_like", "empty_like", "scalar_tensor",
+                    "new_zeros", "new_ones", "new_full", "new_tensor", "new_empty",
                     "lift_fresh_copy"}  # fmt: skip
+_RANDOM = {"rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "normal", "normal_", "bernoulli",
+           "uniform", "randperm", "multinomial", "poisson"}  # fmt: skip
 _INSTEAD = {
     "matmul": "nn.Linear",
     "mm": "nn.Linear",
@@ -166,58 +142,78 @@ class _Translation:
                 try:
                     self._translate(node)
                 except GraphError as error:
-                    self.failed[node.name] = error
+                    self.failed[node.name] = self._of_layer(node) or error
+                self._note_writes(node)
         kept = _upstream(self.operations, self._output(nodes[-1]))
         if not kept:
             raise GraphError("the network returns its input unchanged: it executes nothing.")
         names = {op.name for op in kept}
-        return Trace(kept, self.tensors, [op for op in self.operations.values() if op.name not in names])
+        everything = list(self.operations.values())
+        return Trace(kept, self.tensors, [op for op in everything if op.name not in names], everything)
 
     def _output(self, node: Node) -> str:
         """Name of the operation that gives the network's one output."""
         returned, specs = cast(tuple[Any, ...], node.args[0]), self.program.graph_signature.output_specs
         outputs = [arg for arg, spec in zip(returned, specs, strict=True) if spec.kind.name == "USER_OUTPUT"]
-        if len(outputs) != 1:
-            raise GraphError(f"the network returns {len(outputs)} values; it must return one tensor, the logits.")
+        kind = self.program.call_spec.out_spec.type
+        if kind is not None:
+            what = f"a {kind.__name__} of {len(outputs)} value{'' if len(outputs) == 1 else 's'}"
+            raise GraphError(f"forward returns {what}; it must return one tensor, the logits: `return logits`.")
+        if not isinstance(outputs[0], Node):
+            what = "nothing: is a `return` missing?" if outputs[0] is None else f"{outputs[0]!r}."
+            raise GraphError(f"forward must return one tensor, the logits, and returns {what}")
         return self._input(outputs[0], node)
 
     # -- one node ------------------------------------------------------------------------------------------------------
 
     def _translate(self, node: Node) -> None:
-        target = _target(node)
-        if not isinstance(node.meta.get("val"), Tensor | tuple | list):
-            self.failed[node.name] = GraphError(  # matters only where a number, not a shape, is made of it
+        if not _is_tensor(node):
+            if isinstance(node.target, torch._ops.HigherOrderOperator):
+                raise GraphError(self._outside(node, _target(node)))
+            raise GraphError(  # matters only where a number, not a shape, is made of it
                 f"{_where(node)}: forward computes with a number that it takes from a tensor or from its shape "
                 "(.item(), float(...), x.size(0)). Keep to operations on whole maps."
             )
-            return
-        in_place = _in_place(node)
-        kind = target.rstrip("_") if in_place else target
-        source = _tensor_arg(node)
-        if in_place:
-            self._check_in_place(node, source)
-        if (kind == "getitem" and node.args[1] == 0) or kind in _SAME:  # pooling with indices gives (values, indices)
+        for arg in node.all_input_nodes:  # the first thing that went wrong, not the last
+            if arg.name in self.failed and _is_tensor(arg):
+                raise self.failed[arg.name]
+        kind, source = _target(node), _tensor_arg(node)
+        if _shares(node)[1]:
+            kind = kind.rstrip("_")
+            if source.name in self.stored:
+                name = self.stored[source.name]
+                raise GraphError(f"{_where(node)}: forward changes the stored tensor {name!r} in place.")
+        if _passes_on(node, kind):
             self.value[node.name] = self._input(source, node)
-            if kind != "clone":
-                self._views_join(node, source)
             return
         op = self._operation(node, kind)
         self.operations[op.name] = op
         self.value[node.name] = op.name
-        if kind in _VIEWS:
-            self._views_join(node, source)
 
-    def _views_join(self, node: Node, source: Node) -> None:
-        self.views[node.name] = self.views.setdefault(source.name, {source.name})
-        self.views[node.name].add(node.name)
+    def _of_layer(self, node: Node) -> GraphError | None:
+        """An operation inside a layer of PyTorch's own is told by that layer, not by what it is made of."""
+        layer = unlisted_layer(node)
+        if not layer or any(arg.name in self.failed and _is_tensor(arg) for arg in node.all_input_nodes):
+            return None
+        line = line_of(node)
+        return GraphError(f"{line}{': ' if line else ''}{layer} is outside the lab's list. Use one of: {ALLOWED}.")
 
-    def _check_in_place(self, node: Node, source: Node) -> None:
-        """An in-place operation on a tensor that has other views would change them behind the graph's back."""
-        if source.name in self.stored:
-            name = self.stored[source.name]
-            raise GraphError(f"{_where(node)}: forward changes the stored tensor {name!r} in place.")
-        if len(self.views.get(source.name, ())) > 1:
-            raise GraphError(f"{_where(node)}: an in-place operation on a reshaped tensor; drop `inplace=True`.")
+    def _note_writes(self, node: Node) -> None:
+        """Keep track of the tensors that share numbers: after a write to one, the others no longer hold what they did.
+
+        The schema of each operator says which of its arguments it returns a view of, and which it writes to.
+        """
+        shared, written = _shares(node)
+        group = {node.name}.union(*(self.views.get(arg.name, {arg.name}) for arg in shared))
+        self.views.update(dict.fromkeys(group, group))
+        if written:
+            error = GraphError(
+                f"{_where(node)}: this writes into numbers that another tensor shares (a view: a slice, or a reshaped "
+                "map), and the other is read afterwards. Compute a new tensor instead (x = x * 2, torch.cat), and "
+                "leave `inplace=True` out."
+            )
+            for name in set().union(*(self.views.get(arg.name, {arg.name}) for arg in written)) - {node.name}:
+                self.failed.setdefault(name, error)
 
     def _input(self, arg: Any, node: Node) -> str:
         """Name of the operation whose output `arg` is."""
@@ -254,6 +250,13 @@ class _Translation:
         )
 
     def _outside(self, node: Node, what: str) -> str:
+        if what == "wrap_with_set_grad_enabled":
+            return f"{_where(node)}: forward computes under torch.no_grad(), so nothing there learns. Take that out."
+        if what in _RANDOM:
+            return (
+                f"{_where(node)}: forward draws random numbers ({what}); of those, only dropout is on the lab's list. "
+                "Noise on the images belongs to the augmentation, before the network."
+            )
         if what in _CONSTANT_MAKERS:
             return (
                 f"{_where(node)}: forward makes a constant tensor ({what}). Numbers a network stores belong to it: "
@@ -265,13 +268,8 @@ class _Translation:
 
     def _name(self, node: Node, label: str) -> str:
         """The module's path where one module is one operation (`features.0`), else path and kind; `#2` on repeats."""
-        stack = [
-            (path.split("@")[0], kind)
-            for path, kind in (node.meta.get("nn_module_stack") or {}).values()
-            if not path.startswith("_empty_nn_module_stack")
-        ]
-        path, kind = stack[-1] if stack else ("", "")
-        leaf = str(kind).startswith("torch.nn.modules") and ".container." not in str(kind)
+        path, kind = (modules_of(node) or [("", "")])[-1]
+        leaf = kind.startswith("torch.nn.modules") and ".container." not in kind
         base = path if path and leaf else ".".join(filter(None, (path, label)))
         name, count = base, 1
         while name in self.operations or name == INPUT:
@@ -290,8 +288,8 @@ class _Translation:
             return made(name=self._name(node, label), **fields)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise GraphError(f"{_where(node)}: {kind}: {where}: {first['msg']}") from error
+            place = ".".join(str(part) for part in first["loc"])
+            raise GraphError(f"{_where(node)}: {kind}: {place}: {first['msg']}") from error
 
     def _shape(self, node: Node) -> tuple[int, ...]:
         """Output shape without the batch, which must stay the first axis."""
@@ -305,18 +303,42 @@ class _Translation:
         return tuple(rest)
 
 
-def _target(node: Node) -> str:
-    """aten.conv2d.default -> conv2d; operator.getitem -> getitem."""
-    target = node.target
-    return target._schema.name.split("::")[-1] if isinstance(target, torch._ops.OpOverload) else _python_name(target)
+def _is_tensor(node: Node) -> bool:
+    """Does it give a tensor, or several, and not a number?"""
+    return isinstance(node.meta.get("val"), Tensor | tuple | list)
 
 
-def _python_name(target: Any) -> str:
-    return str(getattr(target, "__name__", target))
+def _shares(node: Node) -> tuple[list[Node], list[Node]]:
+    """The arguments of which the result may be a view, and those that are written to."""
+    if not isinstance(node.target, torch._ops.OpOverload):  # getitem, of what chunk or split returns
+        return node.all_input_nodes, []
+    schema, given = node.target._schema, _arguments(node)
+    views = any(returned.alias_info is not None for returned in schema.returns)
+    shared: list[Node] = []
+    written: list[Node] = []
+    for arg in schema.arguments:
+        value = given.get(arg.name)
+        nodes = [n for n in (value if isinstance(value, list | tuple) else [value]) if isinstance(n, Node)]
+        if arg.alias_info is not None:
+            shared += nodes if views else []
+            written += nodes if arg.alias_info.is_write else []
+    return shared, written
 
 
-def _in_place(node: Node) -> bool:
-    return _target(node).endswith("_") and not _target(node).endswith("__")
+def _passes_on(node: Node, kind: str) -> bool:
+    """Does the operation hand its first tensor on as it is?"""
+    source = _tensor_arg(node).meta.get("val")
+    if kind == "getitem":  # pooling with indices gives (values, indices)
+        return node.args[1] == 0 and _target(cast(Node, node.args[0])).startswith(("max_pool", "adaptive_max_pool"))
+    value = node.meta["val"]
+    if kind in _TO:
+        return bool(isinstance(source, Tensor) and isinstance(value, Tensor) and source.dtype == value.dtype)
+    if kind == "slice":  # x[:]
+        a = _arguments(node)
+        n = source.shape[a["dim"]] if isinstance(source, Tensor) else None
+        end = 1 << 62 if a["end"] is None else a["end"]
+        return bool(a["start"] in (None, 0) and a["step"] == 1 and end >= (n if isinstance(n, int) else 1 << 62))
+    return kind in _SAME
 
 
 def _tensor_arg(node: Node) -> Node:
@@ -604,62 +626,3 @@ ALLOWED = (
     "flatten, reshape, mean, add, mul, cat, pad, interpolate, softmax and log-softmax"
 )
 """The operations a graph may hold, in words."""
-
-
-# -- messages ----------------------------------------------------------------------------------------------------------
-
-_FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*(?:\n\s+(.*))?')
-_LIBRARIES = (
-    str(Path(torch.__file__).parent) + os.sep,
-    sysconfig.get_paths()["stdlib"] + os.sep,  # site-packages too, outside a virtual environment
-    str(Path(__file__).parent / "graph.py"),
-    __file__,
-)
-
-
-def _where(node: Node) -> str:
-    """The student's line that called the operation: "net.py, line 12: `x = self.drop(x)`"."""
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    for file, line, text in reversed(frames):
-        if not file.startswith(_LIBRARIES):
-            return _line(file, int(line), text)
-    return f"in {_target(node)}"
-
-
-def _line(file: str, number: int, text: str | None) -> str:
-    name = "this cell" if "ipykernel" in file or file.startswith("<") else Path(file).name
-    return f"{name}, line {number}: `{(text or '').strip()}`"[:300]
-
-
-def students_line(trace: TracebackType | None) -> str:
-    """The last line of a traceback that is not a library's."""
-    for frame in reversed(traceback.extract_tb(trace)):
-        if not frame.filename.startswith(_LIBRARIES) and "_dynamo" not in frame.filename:
-            return _line(frame.filename, frame.lineno or 0, frame.line)
-    return "forward"
-
-
-def _explain(error: Exception, input_shape: tuple[int, ...]) -> str:
-    """What a failed export means for the person who wrote the network."""
-    name, text = type(error).__name__, str(error)
-    where = students_line(error.__traceback__)
-    if "DataDependent" in name or "data-dependent" in text or "Could not guard" in text:
-        frames = [f for f in _FRAME.findall(text) if not f[0].startswith(_LIBRARIES)]
-        if frames:
-            where = _line(frames[-1][0], int(frames[-1][1]), frames[-1][2])
-        return (
-            f"{where}: what happens next depends on the numbers in a tensor (if, while, .item(), float(...)). "
-            "A network executes the same operations for every image; compute both and combine them, or drop it."
-        )
-    if "onstraint" in name or "onstraint" in text or "specializ" in text.lower():
-        return (
-            "the network works for one batch size only. Let the batch stay free: x.flatten(1), or "
-            "x.view(x.size(0), -1), and no fixed number of images."
-        )
-    c, h, w = input_shape
-    return f"{where}: forward fails on a batch of {c}x{h}x{w} images: {first_line(error)}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
