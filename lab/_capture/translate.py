@@ -329,7 +329,9 @@ def _passes_on(node: Node, kind: str) -> bool:
     """Does the operation hand its first tensor on as it is?"""
     source = _tensor_arg(node).meta.get("val")
     if kind == "getitem":  # pooling with indices gives (values, indices)
-        return node.args[1] == 0 and _target(cast(Node, node.args[0])).startswith(("max_pool", "adaptive_max_pool"))
+        return bool(node.args[1] == 0) and _target(cast(Node, node.args[0])).startswith(
+            ("max_pool", "adaptive_max_pool")
+        )
     value = node.meta["val"]
     if kind in _TO:
         return bool(isinstance(source, Tensor) and isinstance(value, Tensor) and source.dtype == value.dtype)
