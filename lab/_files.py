@@ -1,0 +1,87 @@
+"""Writes a file whole or not at all: whoever reads it meanwhile finds the old one or the new one.
+
+What is being written lies beside its place under the name `part_name` gives. A process that is killed leaves it
+there; `sweep` removes what no living process writes to.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import stat
+import time
+import zlib
+from pathlib import Path
+
+from lab.errors import LabError
+
+PART_HOURS = 6.0  # a partial file of another machine's process is taken for abandoned after so many hours
+_SUFFIX = ".part"
+_HERE = f"{zlib.crc32(socket.gethostname().encode('utf-8', 'replace')):08x}"  # a process id means nothing elsewhere
+
+
+class FileError(LabError):
+    """A file that can't be written: which one, and why."""
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Put `content` (text as UTF-8, its line ends as they are, a lone surrogate as "?") in the place of `path`, whole or not at all.
+
+    The folder must be there. A link is replaced, not followed. Raises FileError, with the system's OSError as its
+    cause, and leaves the old file as it was and nothing half written behind.
+    """
+    path = Path(path)
+    encoded = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    part = path.with_name(part_name(path.name))
+    try:
+        try:
+            part.write_bytes(encoded)
+            os.replace(part, path)
+        except PermissionError:
+            # On Windows a file that another process is reading cannot be replaced: fine if it is the same file.
+            if not _holds(path, encoded):
+                raise
+        finally:
+            with contextlib.suppress(OSError):  # the first failure is the one to tell
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def part_name(name: str) -> str:
+    """A name for what becomes `name`, of no other process and no other call: a file's, or a folder's."""
+    return f"{name[:100]}.{_HERE}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"  # a name has 255 bytes at most
+
+
+def sweep(folder: Path) -> None:
+    """Remove from `folder` the partial files and folders that no living process writes to. What fails is left."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                found = path.lstat()
+                if _abandoned(path, found):
+                    shutil.rmtree(path) if stat.S_ISDIR(found.st_mode) else path.unlink()
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    found = path.stat()
+    return stat.S_ISREG(found.st_mode) and found.st_size == len(content) and path.read_bytes() == content
+
+
+def _abandoned(path: Path, found: os.stat_result) -> bool:
+    host, _, rest = path.name.removesuffix(_SUFFIX).rpartition(".")[2].partition("-")
+    process = rest.partition("-")[0]
+    if host == _HERE and process.isdecimal() and os.name != "nt":  # there, signal 0 would end the process
+        return not _runs(int(process))
+    return time.time() - found.st_mtime > PART_HOURS * 3600
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
