@@ -118,6 +118,24 @@ class Graph:
         return GraphNet(self)
 
 
+def redrawn(graph: Graph, seed: int) -> Graph:
+    """The same network with first weights drawn from `seed`, as PyTorch draws them for each kind of operation.
+
+    Every stored number is drawn anew, frozen parameters, buffers and running statistics too: nothing that a network
+    brings along survives. The tensors come in the order of their first use, which also decides what they are: for
+    layers that were made in the order of execution, `torch.manual_seed(seed)` before making them gives the same
+    numbers. PyTorch's global random numbers are left alone.
+    """
+    generator, weights = torch.Generator().manual_seed(seed), {}
+    for op in graph.operations:
+        names = {role: getattr(op, role) for role in op.tensor_fields}
+        shapes = {role: graph.tensors[name].shape for role, name in names.items() if name is not None}
+        for role in shapes:
+            if names[role] not in weights:
+                weights[names[role]] = op.draw(role, shapes, generator)
+    return replace(graph, weights={name: weights[name] for name in graph.tensors})
+
+
 class GraphNet(nn.Module):
     """A `Graph` as an nn.Module. Its parameters and buffers carry the original names."""
 

@@ -4,6 +4,7 @@ An operation knows its arguments, the names of its inputs and of the tensors tha
 the batch, and how to compute itself. What it sees is `lab/receptive.py`'s business, what it costs `lab/layers.py`'s.
 """
 
+import math
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
@@ -56,6 +57,13 @@ class Operation(BaseModel):
         """Compute the operation: inputs (B, ...) -> (B, *shape)."""
         raise NotImplementedError
 
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        """First weights of the stored tensor in `role` (one of `tensor_fields`), as PyTorch's own layer draws them.
+
+        shapes: of the operation's stored tensors, by role. generator: where the random numbers come from.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no first weights for {role!r}")
+
 
 class Conv2d(Operation):
     """Convolution; `padding` is (top, bottom, left, right), in pixels."""
@@ -81,6 +89,9 @@ class Conv2d(Operation):
             x, tensors[self.weight], _read(tensors, self.bias), self.stride, (top, left), self.dilation, self.groups
         )
 
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        return _uniform_by_fan_in(role, shapes, generator)
+
 
 class Linear(Operation):
     """Fully connected layer over the last axis."""
@@ -92,6 +103,9 @@ class Linear(Operation):
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return F.linear(inputs[0], tensors[self.weight], _read(tensors, self.bias))
+
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        return _uniform_by_fan_in(role, shapes, generator)
 
 
 class BatchNorm(Operation):
@@ -112,6 +126,9 @@ class BatchNorm(Operation):
         act = _acts(self.training, training)
         return F.batch_norm(inputs[0], mean, var, weight, bias, act, self.momentum, self.eps)
 
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        return _neutral(role, shapes)
+
 
 class GroupNorm(Operation):
     """Group normalisation."""
@@ -127,6 +144,9 @@ class GroupNorm(Operation):
         weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
         return F.group_norm(inputs[0], self.groups, weight, bias, self.eps)
 
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        return _neutral(role, shapes)
+
 
 class LayerNorm(Operation):
     """Layer normalisation over the last `len(normalized)` axes."""
@@ -141,6 +161,9 @@ class LayerNorm(Operation):
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
         return F.layer_norm(inputs[0], list(self.normalized), weight, bias, self.eps)
+
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        return _neutral(role, shapes)
 
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
@@ -186,6 +209,9 @@ class PReLU(Operation):
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return F.prelu(inputs[0], tensors[self.weight])
+
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        return torch.full(shapes[role], 0.25)
 
 
 class MaxPool(Operation):
@@ -295,6 +321,9 @@ class Add(Operation):
         other = tensors[self.tensor] if self.tensor else inputs[1]
         return torch.add(inputs[0], other, alpha=self.alpha)
 
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        return torch.zeros(shapes[role])  # PyTorch has no such layer: the map passes unchanged, as after a norm
+
 
 class Mul(Operation):
     """Product of two maps, or of a map and a stored tensor (`tensor`)."""
@@ -308,6 +337,9 @@ class Mul(Operation):
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return inputs[0] * (tensors[self.tensor] if self.tensor else inputs[1])
+
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        return torch.ones(shapes[role])  # PyTorch has no such layer: the map passes unchanged, as after a norm
 
 
 class Cat(Operation):
@@ -380,3 +412,17 @@ def _read(tensors: dict[str, Tensor], name: str | None) -> Tensor | None:
 
 def _acts(mode: Mode, training: bool) -> bool:
     return training if mode == "follow" else mode == "always"
+
+
+def _uniform_by_fan_in(role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+    """Uniform within 1 / sqrt(fan_in), weight and bias alike: what nn.Linear and nn.Conv2d draw.
+
+    PyTorch writes it as `kaiming_uniform_(weight, a=sqrt(5))`, whose bound is sqrt(6 / ((1 + 5) * fan_in)).
+    """
+    bound = 1 / math.sqrt(math.prod(shapes["weight"][1:]))
+    return torch.empty(shapes[role]).uniform_(-bound, bound, generator=generator)
+
+
+def _neutral(role: str, shapes: dict[str, tuple[int, ...]]) -> Tensor:
+    """A norm's first tensors: scale and variance 1, shift and mean 0."""
+    return torch.full(shapes[role], 1.0 if role in ("weight", "running_var") else 0.0)
