@@ -331,7 +331,7 @@ def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph
         export.materialised(model, (c, h, w))
         training, evaluation = (_trace(model, (c, h, w), mode) for mode in (True, False))
         graph = _captured(model, (c, h, w), training, evaluation)
-        whole = _graph((c, h, w), _merge_modes(training.everything, evaluation.everything), training.tensors, ())
+        whole = _graph((c, h, w), _with_discarded(graph, training, evaluation), training.tensors, ())
         proof.prove(model, GraphNet(whole, graph.operations[-1].name), (c, h, w), _cost(graph))
     finally:
         for module, mode in was_training:
@@ -355,6 +355,17 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int], mode: bool) -> t
     except GraphError as error:
         held = messages.list_of_layers(model) if "constant tensor" in str(error) else ""
         raise (GraphError(f"{held} ({error})") if held else error) from error
+
+
+def _with_discarded(graph: Graph, training: translate.Trace, evaluation: translate.Trace) -> list[Operation]:
+    """All that is executed, in order: what is thrown away draws random numbers, too.
+
+    Where the modes throw different things away, only what they keep.
+    """
+    try:
+        return _merge_modes(training.everything, evaluation.everything)
+    except GraphError:
+        return list(graph.operations)
 
 
 def _captured(

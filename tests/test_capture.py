@@ -151,6 +151,22 @@ def test_a_write_that_nobody_else_reads_is_captured(step: Step) -> None:
     torch.testing.assert_close(capture(net).build().eval()(x), net(x))
 
 
+def _thrown_away(net: Net, x: Tensor) -> Tensor:
+    net.d(x)  # draws random numbers before the dropout that counts
+    return x
+
+
+def _thrown_away_in_training(net: Net, x: Tensor) -> Tensor:
+    if net.training:
+        net.head(x)
+    return x
+
+
+@pytest.mark.parametrize("step", [_thrown_away, _thrown_away_in_training], ids=lambda step: step.__name__)
+def test_what_is_thrown_away_does_not_spoil_the_proof(step: Step) -> None:
+    assert capture(with_step(step)).parameters == capture(Net()).parameters
+
+
 # -- the proof ---------------------------------------------------------------------------------------------------------
 
 
