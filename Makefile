@@ -31,7 +31,7 @@ MARKED := -m "not slow"
 # Two at a time: every test computes with one thread.
 units: $(TESTS_READY) ## the tests alone, and the cells of the solved notebooks whose output never changes
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(MARKED) $(PYTEST_OPTIONS)
-	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest $(PYTEST_OPTIONS) --nbval-lax notebooks/*_solved.ipynb
+	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS) --nbval-lax notebooks/*_solved.ipynb
 
 lint: $(TESTS_READY) ## ruff, mypy, imports, dependencies, the workflows, and the notebooks' editions against their sources
 	$(BIN)/ruff check .
