@@ -14,7 +14,7 @@ BENCH_READY := $(VENV)/.bench-ready
 BOOK_READY := $(VENV)/.book-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all units lint notebooks book links bench clean
+.PHONY: help lab test test-all units lint notebooks book links bench resolve clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ PARTS :=
 bench: $(BENCH_READY) ## measure everything in benchmarks/RESULTS.md anew; QUICK=1 for a taste, PARTS="race loop" for some
 	$(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick) $(PARTS:%=--part %)
 
+resolve: $(TESTS_READY) ## ask the package index whether the pins can be installed on the first release of every Python
+	$(BIN)/python -m pytest -n 2 -m slow tests/test_house.py
+
 clean: ## remove what was built, the environment too
 	rm -rf $(VENV) build *.egg-info
 
@@ -90,3 +93,7 @@ build/floor.txt: requirements.txt
 	mkdir -p build
 	# Not IPython: Colab's is older than nbgrader, in the tests, can use.
 	sed -E -e '/^ipython>=/d' -e 's/^([a-z]+)>=/\1==/' requirements.txt > $@
+
+build/newest.txt: constraints.txt
+	mkdir -p build
+	sed -E '/^(torch|torchvision)==/d' constraints.txt > $@
