@@ -1,6 +1,7 @@
 """Writes constraints.txt from the environment it runs in: the exact version of everything that is installed.
 
-A version that needs a newer Python than the oldest we promise is held only where that Python is.
+A pin holds only where its package admits the Python, to the patch release: soupsieve 4.1.2 wants 3.11.5, and Debian 12
+has 3.11.2. Elsewhere there is no pin, and pip takes what requirements.txt allows.
 
     .venv/bin/python .ci/constraints.py > constraints.txt
 """
@@ -8,19 +9,47 @@ A version that needs a newer Python than the oldest we promise is held only wher
 from importlib.metadata import distributions
 
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
-OLDEST, NEXT = "3.10", "3.11"
+PROMISED = tuple(f"3.{minor}" for minor in range(10, 15))
+"""The minor versions of Python that a pin may meet, the newest that people try included."""
 OURSELVES = {"lab994", "pip", "setuptools"}
-OLDER_BESIDE_OLD_SPHINX = {
-    "docutils",
-    "markdown-it-py",
-}  # what the last Sphinx for the oldest Python wants
+BESIDE_OLD_SPHINX = {"docutils": ">=3.11", "markdown-it-py": ">=3.11"}
+"""What the last Sphinx for 3.10 wants older, though the newest admits 3.10 too: no pin there."""
 
-print(f"# The exact versions that CI runs, made by {__file__.rsplit('/', 1)[-1]}; requirements.txt holds the ranges.")
-for name, version, python in sorted(
-    {(d.name.lower().replace("_", "-"), d.version, d.metadata.get("Requires-Python") or "") for d in distributions()}
-):
-    if name not in OURSELVES:
-        everywhere = SpecifierSet(python).contains(f"{OLDEST}.99") and name not in OLDER_BESIDE_OLD_SPHINX
-        newer = "" if everywhere else f' ; python_version >= "{NEXT}"'
-        print(f"{name}=={version.split('+')[0]}{newer}")
+_PATCHES = range(40)  # of one minor version; Python has never reached it
+
+
+def pin(name: str, version: str, requires_python: str = "") -> str:
+    """One line: `soupsieve==4.1.2 ; python_full_version >= "3.11.5"`; without a marker where every Python may have it.
+
+    requires_python: what the package's metadata says, such as `>=3.11.5` or `!=3.9.7,>=3.8`.
+    """
+    conditions = [
+        f'python_full_version {clause.operator} "{clause.version}"'
+        for clause in sorted(SpecifierSet(requires_python), key=str)
+        if not _admits_all(str(clause))
+    ]
+    line = f"{name}=={version.split('+')[0]}"  # torch 2.13.0+cpu is 2.13.0
+    return f"{line} ; {' and '.join(conditions)}" if conditions else line
+
+
+def _admits_all(clause: str) -> bool:
+    """Whether every patch release of every promised Python is admitted."""
+    admitted = SpecifierSet(clause)
+    return all(admitted.contains(f"{minor}.{patch}") for minor in PROMISED for patch in _PATCHES)
+
+
+def lines() -> list[str]:
+    """A pin for each installed package but ourselves, by name."""
+    pins = {}
+    for package in distributions():
+        name = canonicalize_name(package.name)
+        wanted = [package.metadata.get("Requires-Python") or "", BESIDE_OLD_SPHINX.get(name, "")]
+        pins[name] = pin(name, package.version, ",".join(filter(None, wanted)))
+    return [line for name, line in sorted(pins.items()) if name not in OURSELVES]
+
+
+if __name__ == "__main__":
+    print("# The exact versions that CI runs, made by constraints.py; requirements.txt holds the ranges.")
+    print("\n".join(lines()))

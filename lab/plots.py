@@ -29,6 +29,8 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
 )  # fmt: skip
 WIDTH = 5.4
 """Inches; at 400 pixels a figure of this width shows 9 points as 9 pixels."""
+MOST = 60
+"""Panels of one figure; of more, the first are shown, and figure and description say so."""
 _SMALL = 9  # points: the smallest text
 
 
@@ -52,9 +54,11 @@ def bundle(axes: Axes) -> dict[str, str]:
 
 
 def digits(images: Tensor, titles: Sequence[str] | None = None, columns: int | None = None) -> Axes:
-    """Images (N, H, W) in a grid, as ink on paper, with a title each."""
+    """Images (N, H, W) in a grid, as ink on paper, with a title each; of more than `MOST`, the first."""
+    every, pixels = len(images), "x".join(map(str, images.shape[1:]))
+    images, titles = images[:MOST], None if titles is None else titles[:MOST]
     columns = columns or (10 if titles is None else 5)
-    rows = -(-len(images) // columns)
+    rows = max(1, -(-len(images) // columns))
     side = WIDTH / columns
     size = (WIDTH, rows * (side if titles is None else side + 0.4))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
@@ -64,16 +68,19 @@ def digits(images: Tensor, titles: Sequence[str] | None = None, columns: int | N
             axis.imshow(images[index].numpy(), cmap="gray_r")
             if titles is not None:
                 axis.set_title(titles[index], fontsize=_SMALL)
+    left_out = _left_out(figure, len(images), every)
     figure.tight_layout(pad=0.8)
-    named = "" if titles is None else ": " + "; ".join(title.replace("\n", ", ") for title in titles)
-    pixels = "x".join(map(str, images.shape[1:]))
-    return _described(axes[0, 0], f"{len(images)} images of {pixels} pixels, as ink on paper{named}.")
+    named = ": " + "; ".join(title.replace("\n", ", ") for title in titles) if titles else ""
+    return _described(axes[0, 0], f"{every:,} images of {pixels} pixels, as ink on paper{left_out}{named}.")
 
 
 def maps(images: Sequence[Tensor], titles: Sequence[str], columns: int = 4) -> Axes:
-    """Maps (H, W) of any sign in a grid, each on its own scale: blue below zero, white at zero, red above."""
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
+    """Maps (H, W) of any sign in a grid, each on its own scale: blue below zero, white at zero, red above.
+
+    Of more than `MOST`, the first.
+    """
+    every, images, titles = len(images), images[:MOST], titles[:MOST]
+    columns, rows = _grid(len(images), columns)
     side = min(WIDTH / columns, 1.9)
     size = (side * columns, rows * (side + 0.3))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
@@ -84,15 +91,16 @@ def maps(images: Sequence[Tensor], titles: Sequence[str], columns: int = 4) -> A
         _no_ticks(axis)
     for axis in axes.flat[len(images) :]:
         axis.axis("off")
+    left_out = _left_out(figure, len(images), every)
     figure.tight_layout(pad=0.8)
     sizes = [f"{title} {image.shape[0]}x{image.shape[1]}" for title, image in zip(titles, images, strict=True)]
-    return _described(axes[0, 0], f"{len(images)} maps, blue below zero and red above: {', '.join(sizes)}.")
+    return _described(axes[0, 0], f"{every:,} maps, blue below zero and red above{left_out}: {', '.join(sizes)}.")
 
 
 def growing_boxes(image: Tensor, fields: Sequence[Field]) -> Axes:
-    """What the middle unit of each layer sees, drawn over an image (H, W); one panel a layer."""
-    columns = min(4, len(fields))
-    rows_of_panels = -(-len(fields) // columns)
+    """What the middle unit of each layer sees, drawn over an image (H, W); one panel a layer, for the first `MOST`."""
+    every, fields = len(fields), fields[:MOST]
+    columns, rows_of_panels = _grid(len(fields))
     side = WIDTH / 4
     size = (side * columns, rows_of_panels * (side + 0.5))
     figure, axes = plt.subplots(rows_of_panels, columns, figsize=size, squeeze=False)
@@ -101,9 +109,11 @@ def growing_boxes(image: Tensor, fields: Sequence[Field]) -> Axes:
         axis.set_title(f"layer {field.name}\n{field.size[0]}x{field.size[1]} pixels", fontsize=_SMALL)
     for axis in axes.flat[len(fields) :]:
         axis.axis("off")
+    left_out = _left_out(figure, len(fields), every)
     figure.tight_layout(pad=0.8)
     sizes = ", ".join(f"layer {f.name} {f.size[0]}x{f.size[1]}" for f in fields)
-    return _described(axes[0, 0], f"The pixels of a digit that each layer's middle unit sees, in a box: {sizes}.")
+    words = f"The pixels of a digit that each layer's middle unit sees, in a box{left_out}"
+    return _described(axes[0, 0], f"{words}: {sizes}.")
 
 
 def effective_fields(before: Tensor, after: Tensor, field: Field) -> Axes:
@@ -257,9 +267,12 @@ def reports(optimism: Mapping[str, Sequence[float]]) -> Axes:
 
 
 def looked_at(images: Tensor, heat: Tensor, titles: Sequence[str]) -> Axes:
-    """Images (N, H, W) with `heat` (N, H, W) laid over them in red, each on its own scale; nothing below zero."""
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
+    """Images (N, H, W) with `heat` (N, H, W) laid over them in red, each on its own scale; nothing below zero.
+
+    Of more than `MOST`, the first.
+    """
+    every, images, heat, titles = len(images), images[:MOST], heat[:MOST], titles[:MOST]
+    columns, rows = _grid(len(images))
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, rows * (WIDTH / 4 + 0.5)), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -269,9 +282,11 @@ def looked_at(images: Tensor, heat: Tensor, titles: Sequence[str]) -> Axes:
         strength = 0.85 * (warm / warm.max().clamp(min=1e-9)).numpy()
         axis.imshow(np.concatenate([colour, strength[..., None]], axis=2))
         axis.set_title(title, fontsize=_SMALL)
+    left_out = _left_out(figure, len(images), every)
     figure.tight_layout(pad=0.8)
     listed = "; ".join(title.replace("\n", ", ") for title in titles)
-    return _described(axes[0, 0], f"Digits, with the places in red where covering costs the answer most: {listed}.")
+    words = f"Digits, with the places in red where covering costs the answer most{left_out}"
+    return _described(axes[0, 0], f"{words}: {listed}.")
 
 
 def confusion(matrix: Tensor, classes: Sequence[str]) -> Axes:
@@ -379,6 +394,21 @@ def _side_by_side(maps: Tensor) -> Tensor:
         top, left = i // side * (height + gap), i % side * (width + gap)
         picture[top : top + height, left : left + width] = channel
     return picture
+
+
+def _grid(panels: int, columns: int = 4) -> tuple[int, int]:
+    """Columns, `columns` at most, and rows for so many panels; room for one where there is none."""
+    columns = min(columns, max(1, panels))
+    return columns, max(1, -(-panels // columns))
+
+
+def _left_out(figure: Figure, shown: int, every: int) -> str:
+    """Writes below the panels how many of how many there are, where some are left out; the same for a description."""
+    if shown == every:
+        return ""
+    words = f"{shown} of {every:,} shown"
+    figure.supxlabel(words, fontsize=_SMALL)
+    return f", {words}"
 
 
 def _described(axis: Axes, words: str) -> Axes:

@@ -104,6 +104,53 @@ def test_digits_without_titles(readable):
     assert not any(ax.get_title() for ax in axes)
 
 
+def many(count):
+    """Figures of so many panels, by name."""
+    images, titles = torch.zeros(count, 28, 28, dtype=torch.uint8), [f"digit {n}" for n in range(count)]
+    return {
+        "digits": plots.digits(images, titles),
+        "digits without titles": plots.digits(images),
+        "maps": plots.maps(images.float(), titles),
+        "looked_at": plots.looked_at(images, images.float(), titles),
+    }
+
+
+def test_a_network_that_has_learnt_little_draws_sixty_of_its_mistakes():
+    for axes in many(9057).values():
+        panels = [axis for axis in axes.figure.axes if axis.images]
+        assert len(panels) == 60
+        assert axes.figure.get_supxlabel() == "60 of 9,057 shown"
+        words = axes.figure.get_label()
+        assert "60 of 9,057 shown" in words
+        assert "digit 60" not in words
+        plt.close(axes.figure)
+
+
+def test_many_layers_are_bounded_too(fields):
+    axes = plots.growing_boxes(IMAGES[0], fields * 100)
+    assert sum(bool(axis.images) for axis in axes.figure.axes) == 60
+    assert f"60 of {100 * len(fields)} shown" in axes.figure.get_label()
+    plt.close(axes.figure)
+
+
+def test_what_is_left_out_is_said_where_it_can_be_read(readable):
+    axes = readable(plots.digits(IMAGES.repeat(5, 1, 1), ["4, not 9\n99%, 1 of 3"] * 65))
+    note = axes[0].figure._supxlabel.get_window_extent()
+    assert not any(note.overlaps(panel.get_tightbbox()) for panel in axes)
+
+
+def test_nothing_is_said_where_nothing_is_left_out():
+    axes = plots.digits(torch.zeros(60, 28, 28, dtype=torch.uint8))
+    assert "shown" not in axes.figure.get_label() + axes.figure.get_supxlabel()
+    plt.close(axes.figure)
+
+
+def test_no_mistake_at_all_is_an_empty_figure():
+    for axes in many(0).values():
+        assert not any(axis.images for axis in axes.figure.axes)
+        plt.close(axes.figure)
+
+
 def test_maps_are_white_at_zero(readable):
     maps = [torch.tensor([[-1.0, 0.5]]), torch.zeros(2, 2), torch.full((3, 3), 7.0)]
     axes = readable(plots.maps(maps, ["kernel", "nothing", "bias"]))

@@ -17,16 +17,17 @@ import torch
 from torch import nn
 
 import lab
-from lab import data, drawing, features, live, plots, widgets
+from lab import data, plots
 from lab.augment import to_input
-from lab.drawing import CENTRE, DrawingError, to_mnist
 from lab.errors import GraphError
-from lab.features import Probe, ProbeError, shifted
 from lab.graph import capture
 from lab.layers import layer_table
 from lab.models import LabNet, SprintNet
-from lab.train import Recipe, fit
-from lab.widgets import Still, WidgetError
+from lab.train import Recipe, fit, predict
+from lab.widgets import Still, WidgetError, drawing, features
+from lab.widgets.drawing import CENTRE, DrawingError, to_mnist
+from lab.widgets.features import Probe, ProbeError, shifted
+from lab.widgets.still import WIDGET_VIEW
 
 DIGITS = torch.stack([to_mnist(drawing.EXAMPLE), to_mnist([[(0.5, 0.2), (0.4, 0.8)]])])
 
@@ -217,7 +218,7 @@ def test_real_digits_drawn_again_are_recognised(trained):
     images, labels = train.images[-100:], train.labels[-100:]
     dots = [[[((c + 0.5) / 28, (r + 0.5) / 28)] for r, c in (image > 127).nonzero().tolist()] for image in images]
     again = torch.stack([to_mnist(strokes, pen=1.1 / 28) for strokes in dots])
-    right = (widgets.predict(trained, again).argmax(1) == labels).float().mean()
+    right = (predict(trained, again).argmax(1) == labels).float().mean()
     assert right >= 0.9
     assert (again.float() - images.float()).abs().mean() < 15  # of 255: the same size and place, too
 
@@ -359,8 +360,8 @@ def test_a_widget_comes_after_the_picture_that_it_replaces(explorer, monkeypatch
     monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
     explorer._ipython_display_()
     picture, widget = shown
-    assert widget[widgets.WIDGET_VIEW]["model_id"] == explorer.model_id
-    assert widgets.WIDGET_VIEW not in picture
+    assert widget[WIDGET_VIEW]["model_id"] == explorer.model_id
+    assert WIDGET_VIEW not in picture
     assert explorer.live in picture["text/html"]
 
 
@@ -441,7 +442,3 @@ def test_importing_lab_stays_quick():
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'paint'"):
         lab.paint  # noqa: B018
-
-
-def test_the_page_s_files_are_packaged():
-    assert {path.name for path in live.STATIC.iterdir()} == {"common.js", "explore.js", "draw.js", "widgets.css"}

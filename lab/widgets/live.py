@@ -14,12 +14,13 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from lab import drawing
 from lab.errors import LabError
-from lab.features import Probe
 from lab.layers import Layer
 from lab.receptive import Axis, Interval
-from lab.widgets import Still, probabilities
+from lab.widgets import drawing
+from lab.widgets.answer import probabilities
+from lab.widgets.features import Probe
+from lab.widgets.still import Still
 
 MAX_SHIFT = 8
 """How far a digit can be dragged, in pixels."""

@@ -1,0 +1,98 @@
+"""What holds the project together: its pins, its package."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+import lab
+
+ROOT = Path(__file__).parents[1]
+FIRST_OF_EACH = ("3.10.0", "3.11.0", "3.12.0", "3.13.0", "3.14.0")
+PYTHONS = (*FIRST_OF_EACH, "3.11.2", "3.11.5", "3.14.1")  # Debian 12 has 3.11.2; some packages leave 3.14.1 out
+REQUIREMENTS = [f"{place}requirements.txt" for place in ("", "tests/", "benchmarks/", "notebooks/book/")]
+
+
+@pytest.fixture(scope="module")
+def constraints():
+    spec = importlib.util.spec_from_file_location("constraints", ROOT / ".ci" / "constraints.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def holds(requirement, python):
+    """Whether a line of constraints.txt counts on this Python."""
+    here = {"python_full_version": python, "python_version": python.rpartition(".")[0]}
+    return requirement.marker is None or requirement.marker.evaluate(here)
+
+
+def pins():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_pin_holds_only_where_its_package_admits_the_python(python):
+    installed = [(f"{canonicalize_name(d.name)}=={d.version.split('+')[0]}", d.metadata) for d in distributions()]
+    wanted = {name: metadata["Requires-Python"] or "" for name, metadata in installed}
+    here = [pin for pin in pins() if f"{canonicalize_name(pin.name)}{pin.specifier}" in wanted and holds(pin, python)]
+    assert here  # in CI all: what is installed is what is pinned
+    for pin in here:
+        requires = wanted[f"{canonicalize_name(pin.name)}{pin.specifier}"]
+        assert SpecifierSet(requires).contains(python), f"{pin} is not for Python {python}"
+
+
+@pytest.mark.parametrize(
+    ("requires", "refused", "admitted"),
+    [
+        (">=3.11.5", ["3.10.0", "3.11.0", "3.11.4"], ["3.11.5", "3.12.0", "3.14.0"]),
+        (">=3.11", ["3.10.0", "3.10.19"], ["3.11.0", "3.14.0"]),
+        ("!=3.14.1,>=3.10", ["3.14.1"], ["3.10.0", "3.14.0", "3.14.2"]),
+        (">=3.8,<3.13", ["3.13.0", "3.14.0"], ["3.10.0", "3.12.11"]),
+        ("!=3.12.*,>=3.9", ["3.12.0", "3.12.4"], ["3.11.0", "3.13.0"]),
+        ("~=3.11", ["3.10.0"], ["3.11.0", "3.14.0"]),
+    ],
+)
+def test_the_marker_is_the_package_s_own(constraints, requires, refused, admitted):
+    line = Requirement(constraints.pin("soup", "4.1.2", requires))
+    assert [python for python in refused + admitted if holds(line, python)] == admitted
+
+
+@pytest.mark.parametrize("requires", ["", ">=3.8", "!=3.0.*,!=3.1.*,>=2.7", ">=3.10,<4.0"])
+def test_what_every_python_may_have_is_pinned_everywhere(constraints, requires):
+    assert constraints.pin("soup", "4.1.2+cpu", requires) == "soup==4.1.2"
+
+
+@pytest.mark.slow  # asks the package index
+@pytest.mark.parametrize("python", PYTHONS)
+def test_requirements_resolve_on_every_python(python):
+    """pip's own --python-version leaves the markers of the running Python in force; uv's does not."""
+    call = [sys.executable, "-m", "uv", "pip", "compile", "--no-config", "--quiet", "--python-version", python]
+    result = subprocess.run([*call, *REQUIREMENTS, "-c", "constraints.txt"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_package_has_every_module_and_file(tmp_path):
+    """Built as pip builds it, away from the clone: sub-packages, the page's files, rubrics, types, the version."""
+    for name in ("pyproject.toml", "README.md", *REQUIREMENTS):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "lab", tmp_path / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+    build = "from setuptools.build_meta import build_wheel; build_wheel('.')"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", build], cwd=tmp_path, check=True, capture_output=True)
+    wheel = tmp_path / f"lab994-{lab.__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("lab/")}
+    assert packed == {
+        f"lab/{p.relative_to(tmp_path / 'lab').as_posix()}" for p in (tmp_path / "lab").rglob("*") if p.is_file()
+    }
+    assert {"lab/py.typed", "lab/rubrics/mnist_994.toml", "lab/widgets/static/draw.js"} <= packed
