@@ -24,8 +24,15 @@ _log = logging.getLogger("lab.data")
 
 
 def cache_root() -> Path:
-    """The folder of the cache, a `root` for torchvision's data sets: LAB_CACHE, or the user's cache folder."""
-    return _absolute(os.environ.get("LAB_CACHE") or platformdirs.user_cache_dir("lab994", appauthor=False))
+    """The folder of the cache, a `root` for torchvision's data sets: LAB_CACHE, or the user's cache folder.
+
+    Raises DataError if LAB_CACHE can't be a folder's name.
+    """
+    chosen = os.environ.get("LAB_CACHE") or platformdirs.user_cache_dir("lab994", appauthor=False)
+    try:
+        return _absolute(chosen)
+    except (OSError, RuntimeError) as error:  # ~nobody
+        raise DataError(f"LAB_CACHE names {chosen}, which is no folder: {error}") from error
 
 
 def raw_folder(dataset: Dataset) -> Path:
