@@ -7,7 +7,6 @@ The images stay in memory as one tensor; a batch is cut out, moved about and nor
 """
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ from lab.augment import Affine, random_affine, random_gamma, to_input
 from lab.data import Data, Labelled
 from lab.errors import LabError
 from lab.muon import Muon
+from lab.switches import is_on
 
 
 class TrainingError(LabError):
@@ -347,7 +347,7 @@ def _set_dropout(model: nn.Module, p: float | None) -> None:
 
 def is_watched() -> bool:
     """Is somebody there to see a run's progress? LAB_PROGRESS=0 says no (papermill, nbval, nbgrader)."""
-    return os.environ.get("LAB_PROGRESS", "1") != "0"
+    return is_on("LAB_PROGRESS", default=True)
 
 
 def _bar(steps: int, progress: bool | None) -> "tqdm[Any]":
