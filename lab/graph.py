@@ -113,6 +113,11 @@ class Graph:
         known = ", ".join(op.name for op in self.operations)
         raise GraphError(f"no operation is called {name!r}; there are: {known}")
 
+    def stored_shapes(self, op: Operation) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors that an operation reads, by role."""
+        names = {role: getattr(op, role) for role in op.tensor_fields}
+        return {role: self.tensors[name].shape for role, name in names.items() if name is not None}
+
     def build(self) -> "GraphNet":
         """A runnable network with a copy of the weights, in training mode: (B, *input_shape) -> (B, *output_shape)."""
         return GraphNet(self)
@@ -128,11 +133,10 @@ def redrawn(graph: Graph, seed: int) -> Graph:
     """
     generator, weights = torch.Generator().manual_seed(seed), {}
     for op in graph.operations:
-        names = {role: getattr(op, role) for role in op.tensor_fields}
-        shapes = {role: graph.tensors[name].shape for role, name in names.items() if name is not None}
+        shapes = graph.stored_shapes(op)
         for role in shapes:
-            if names[role] not in weights:
-                weights[names[role]] = op.draw(role, shapes, generator)
+            if (name := getattr(op, role)) not in weights:
+                weights[name] = op.draw(role, shapes, generator)
     return replace(graph, weights={name: weights[name] for name in graph.tensors})
 
 
@@ -187,7 +191,7 @@ def save(graph: Graph, folder: Path | str) -> Path:
         raise GraphError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from error
     document = Document(
         input_shape=graph.input_shape,
-        operations=graph.operations,  # type: ignore[arg-type]  # the base class stands for the union
+        operations=graph.operations,
         tensors=graph.tensors,
         idle=graph.idle,
     )

@@ -323,7 +323,7 @@ class Net(nn.Module):
 
 FAULTS = {
     "outside the list": (lambda self, x: x.cumsum(1), ["test_graph.py, line", "cumsum", "outside the lab's list"]),
-    "advice": (lambda self, x: x.permute(0, 2, 3, 1), ["permute", "instead"]),
+    "advice": (lambda self, x: x - x.sum(1, keepdim=True), ["sum", "instead"]),
     "if on data": (
         lambda self, x: x * 2 if x.sum() > 0 else x,
         ["depends on the numbers in a tensor", "test_graph.py"],
