@@ -113,8 +113,12 @@ class Operation(BaseModel):
         raise self._unknown("cost")
 
     def work(self, stored: dict[str, Sizes], shapes: list[Sizes]) -> int:
-        """Steps that it takes on one image, at most, and numbers that it needs meanwhile. shapes: of its inputs."""
+        """Steps that it takes on one image, at most, to bound its time. shapes: of its inputs."""
         return max(self.multiply_adds(stored), math.prod(self.shape), *(math.prod(shape) for shape in shapes))
+
+    def scratch(self, shapes: list[Sizes]) -> int:
+        """Numbers that it needs for one image beside its inputs and its output. shapes: of its inputs."""
+        return 0
 
     def sees(self, inputs: list[Axes], shapes: list[Sizes]) -> Axes:
         """What the rows and the columns of its output see, from what those of its inputs see, and their shapes."""
@@ -221,10 +225,10 @@ class Conv2d(Windowed):
     def multiply_adds(self, stored: dict[str, Sizes]) -> int:
         return math.prod(stored["weight"]) * math.prod(self.shape[1:])
 
-    def work(self, stored: dict[str, Sizes], shapes: list[Sizes]) -> int:
-        top, bottom, left, right = self.padding
+    def scratch(self, shapes: list[Sizes]) -> int:
+        top, bottom, left, right = self.padding  # a copy of the map with its border
         c, h, w = (1, 1, *shapes[0])[-3:]
-        return max(super().work(stored, shapes), c * (h + top + bottom) * (w + left + right))
+        return c * (h + top + bottom) * (w + left + right)
 
     def window(self, axis: int, n: int, n_out: int) -> tuple[list[range], Fraction]:
         return _sliding(n_out, self.kernel[axis], self.stride[axis], self.padding[2 * axis], self.dilation[axis])
@@ -805,6 +809,9 @@ class Pad(Windowed):
         return cls, {"inputs": (call._only_input(node),), "padding": (top, bottom, left, right), "value": value}
 
 
+Factor = Annotated[float, Field(ge=1 / 4096, le=4096, allow_inf_nan=False)]
+
+
 class Interpolate(Windowed):
     """A map resized to `size`; `scale` is the factor per axis where the network gave one (it sets the sampling)."""
 
@@ -813,7 +820,7 @@ class Interpolate(Windowed):
     words = "interpolate"
     mode: Literal["nearest", "bilinear"]
     size: Strides
-    scale: tuple[Number, Number] | None
+    scale: tuple[Factor, Factor] | None
     align_corners: bool
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:

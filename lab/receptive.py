@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from lab import fields
-from lab.errors import GraphError
-from lab.fields import Axes, Axis, Field, Interval
-from lab.graph import Graph, capture
+from lab.fields import Axis, Field, Interval
+from lab.graph import Graph, axes_of, capture
 from lab.operations import INPUT
 
 __all__ = ["Axis", "Field", "Interval", "effective_field", "footprint", "receptive_field", "receptive_fields"]
@@ -31,14 +30,7 @@ __all__ = ["Axis", "Field", "Interval", "effective_field", "footprint", "recepti
 def receptive_fields(network: Graph | nn.Module) -> list[Field]:
     """The field of every operation of a network, in the order of execution. Raises GraphError as `capture` does."""
     graph = network if isinstance(network, Graph) else capture(network)
-    _, height, width = graph.input_shape
-    axes: dict[str, Axes] = {INPUT: fields.image(height, width)}
-    shapes = {INPUT: graph.input_shape, **{op.name: op.shape for op in graph.operations}}
-    for op in graph.operations:
-        try:
-            axes[op.name] = op.sees([axes[name] for name in op.inputs], [shapes[name] for name in op.inputs])
-        except GraphError as error:
-            raise GraphError(f"operation {op.name!r}: {error}") from error
+    axes = axes_of(graph)
     return [Field(op.name, *axes[op.name]) for op in graph.operations]
 
 
