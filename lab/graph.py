@@ -10,7 +10,9 @@ Shapes leave out the batch, which is free: (1, 28, 28) stands for (B, 1, 28, 28)
 
 import json
 import math
-from collections.abc import Iterable
+import os
+import stat
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,13 +24,26 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from lab import fields
 from lab._capture import export, messages, proof, translate
 from lab.errors import GraphError
-from lab.operations import INPUT, MAX_ELEMENTS, AnyOperation, BatchNorm, Conv2d, Dropout, Linear, Name, Operation, Shape
+from lab.fields import Axes
+from lab.operations import INPUT, MAX_ELEMENTS, AnyOperation, BatchNorm, Conv2d, Dropout, Name, Operation, Shape, Text
 
 MAX_OPERATIONS = 2_000
 MAX_JSON_BYTES = 4 * 2**20
-MAX_WEIGHT_BYTES = 2**30
+MAX_WEIGHT_BYTES = 2**27
+"""33 million numbers: a thousand times what the assignment allows."""
+
+# What a saved graph may need for one image, so that batches of 1,000 can be tested and batches of 256 trained in 5 GB.
+MAX_AT_ONCE = 2**20
+"""Numbers held at once while it runs: 4 GB for 1,000 images."""
+MAX_OUTPUTS = 2**22
+"""Numbers in all outputs together, which training keeps: 4 GB for 256 images."""
+MAX_WORK = 2**29
+"""Steps, most of them multiply-adds: some 200 times the lab's networks."""
+MAX_UNITS = 2**17
+"""Rows and columns of all maps together, each of which has a receptive field."""
 
 
 class Stored(BaseModel):
@@ -53,7 +68,7 @@ class Document(BaseModel):
     input_shape: Annotated[Shape, Field(min_length=3, max_length=3)]
     operations: Annotated[tuple[AnyOperation, ...], Field(min_length=1, max_length=MAX_OPERATIONS)]
     tensors: Annotated[dict[Name, Stored], Field(max_length=4 * MAX_OPERATIONS)]
-    idle: Annotated[tuple[Annotated[str, Field(max_length=300)], ...], Field(max_length=MAX_OPERATIONS)] = ()
+    idle: Annotated[tuple[Text, ...], Field(max_length=MAX_OPERATIONS)] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,11 @@ class Graph:
         known = ", ".join(op.name for op in self.operations)
         raise GraphError(f"no operation is called {name!r}; there are: {known}")
 
+    def stored_shapes(self, op: Operation) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors that an operation reads, by role."""
+        names = {role: getattr(op, role) for role in op.tensor_fields}
+        return {role: self.tensors[name].shape for role, name in names.items() if name is not None}
+
     def build(self) -> "GraphNet":
         """A runnable network with a copy of the weights, in training mode: (B, *input_shape) -> (B, *output_shape)."""
         return GraphNet(self)
@@ -128,50 +148,89 @@ def redrawn(graph: Graph, seed: int) -> Graph:
     """
     generator, weights = torch.Generator().manual_seed(seed), {}
     for op in graph.operations:
-        names = {role: getattr(op, role) for role in op.tensor_fields}
-        shapes = {role: graph.tensors[name].shape for role, name in names.items() if name is not None}
+        shapes = graph.stored_shapes(op)
         for role in shapes:
-            if names[role] not in weights:
-                weights[names[role]] = op.draw(role, shapes, generator)
+            if (name := getattr(op, role)) not in weights:
+                weights[name] = op.draw(role, shapes, generator)
     return replace(graph, weights={name: weights[name] for name in graph.tensors})
 
 
 class GraphNet(nn.Module):
-    """A `Graph` as an nn.Module. Its parameters and buffers carry the original names."""
+    """A `Graph` as an nn.Module. Its parameters and buffers come in the graph's order, under names made for modules.
+
+    A graph may call its tensors `a` and `a.b`, `graph` or `training`: an attribute may not. `snapshot` has the original
+    names again.
+    """
 
     def __init__(self, graph: Graph, output: str | None = None) -> None:
         super().__init__()
         self.graph = graph
-        self.output = output or graph.operations[-1].name
+        self._output = output or graph.operations[-1].name
+        self._key = {name: _module_name(name) for name in graph.tensors}
         for name, stored in graph.tensors.items():
             value = graph.weights[name].detach().clone()
-            *path, leaf = name.split(".")
-            home: nn.Module = self
-            for part in path:
-                if part not in home._modules:
-                    home.add_module(part, nn.Module())
-                home = home.get_submodule(part)
             if stored.learnable:
-                home.register_parameter(leaf, nn.Parameter(value))
+                self.register_parameter(self._key[name], nn.Parameter(value))
             else:
-                home.register_buffer(leaf, value)
+                self.register_buffer(self._key[name], value)
+        self._last_reads = _last_reads(graph.operations)
 
     def snapshot(self) -> Graph:
         """The graph with the weights as they are now."""
-        state = self.state_dict()
-        return replace(self.graph, weights={name: state[name].detach().clone() for name in self.graph.tensors})
+        weights = {name: value.detach().clone() for name, value in self.named_tensors().items()}
+        return replace(self.graph, weights=weights)
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The parameters and buffers by the names that they have in the graph."""
+        return {name: getattr(self, key) for name, key in self._key.items()}
 
     def forward(self, x: Tensor, until: str | None = None) -> Tensor:
         """(B, *input_shape) -> (B, *output_shape), or the output of the operation called `until`."""
-        tensors = dict(self.named_parameters()) | dict(self.named_buffers())
-        values = {INPUT: x}
+        tensors, values = self.named_tensors(), {INPUT: x}
         for op in self.graph.operations:
             values[op.name] = op.run([values[name] for name in op.inputs], tensors, self.training)
             if op.name == until:
                 return values[op.name]
+            for name in self._last_reads[op.name]:
+                if name != self._output:
+                    del values[name]
         if until is not None:
             self.graph[until]  # raises: no such operation
-        return values[self.output]
+        return values[self._output]
+
+
+def _module_name(name: str) -> str:
+    """A name that no attribute of a module has, without the dots that modules forbid; two names never become one."""
+    return "tensor:" + name.replace("%", "%25").replace(".", "%2E")
+
+
+def _last_reads(operations: Iterable[Operation]) -> dict[str, list[str]]:
+    """For each operation the outputs (and the network's input) that nothing reads after it."""
+    last_reader = {name: op.name for op in operations for name in op.inputs}
+    freed: dict[str, list[str]] = {op.name: [] for op in operations}
+    for name, reader in last_reader.items():
+        freed[reader].append(name)
+    return freed
+
+
+def axes_of(graph: Graph) -> dict[str, Axes]:
+    """What rows and columns of the input and of every operation's output see. Raises GraphError for too many units."""
+    _, height, width = graph.input_shape
+    axes, units = {INPUT: fields.image(height, width)}, height + width
+    shapes = {INPUT: graph.input_shape, **{op.name: op.shape for op in graph.operations}}
+    for op in graph.operations:
+        try:
+            axes[op.name] = op.sees([axes[name] for name in op.inputs], [shapes[name] for name in op.inputs])
+        except GraphError as error:
+            raise GraphError(f"operation {op.name!r}: {error}") from error
+        units += sum(len(axis.clipped) for axis in axes[op.name])
+        _within("rows and columns", units, MAX_UNITS, op)
+    return axes
+
+
+def _within(what: str, needed: int, limit: int, op: Operation) -> None:
+    if needed > limit:
+        raise GraphError(f"operation {op.name!r}: up to here one image takes {needed:,} {what}, limit {limit:,}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -188,11 +247,15 @@ def save(graph: Graph, folder: Path | str) -> Path:
         raise GraphError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from error
     document = Document(
         input_shape=graph.input_shape,
-        operations=graph.operations,  # type: ignore[arg-type]  # the base class stands for the union
+        operations=graph.operations,
         tensors=graph.tensors,
         idle=graph.idle,
     )
-    _write(folder / "weights.safetensors", save_tensors({n: w.contiguous() for n, w in graph.weights.items()}))
+    try:
+        weights = save_tensors({n: w.contiguous() for n, w in graph.weights.items()})
+    except SafetensorError as error:
+        raise GraphError(f"the weights can't be written as safetensors: {error}") from error
+    _write(folder / "weights.safetensors", weights)
     _write(folder / "graph.json", document.model_dump_json(indent=1).encode())
     return folder
 
@@ -223,12 +286,17 @@ def load(folder: Path | str) -> Graph:
 
 
 def _read(path: Path, limit: int) -> bytes:
+    """The content of a regular file: a pipe or a device could keep us waiting for ever."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise GraphError(f"cannot read {path}: it is no ordinary file")
+            content = file.read(limit + 1) if status.st_size <= limit else b""
     except OSError as error:
         raise GraphError(f"cannot read {path}: {error.strerror}") from error
-    if len(content) > limit:
+    if status.st_size > limit or len(content) > limit:
         raise GraphError(f"{path} is larger than {limit:,} bytes")
     return content
 
@@ -258,15 +326,7 @@ def parse(content: bytes) -> Document:
 
 def assemble(document: Document, weights: dict[str, Tensor]) -> Graph:
     """Put a checked document and its weights together. Raises GraphError where the two, or the shapes, disagree."""
-    known = {INPUT}
-    for op in document.operations:
-        if unknown := set(op.inputs) - known:
-            raise GraphError(f"operation {op.name!r} reads {sorted(unknown)}, which nothing before it computes")
-        if op.arity() not in (None, len(op.inputs)):
-            raise GraphError(f"operation {op.name!r} names {len(op.inputs)} inputs and computes with {op.arity()}")
-        if op.name in known:
-            raise GraphError(f"two operations are called {op.name!r}")
-        known.add(op.name)
+    _check_reads(document.operations)
     used = {name for op in document.operations for name in op.stored()}
     if used != set(document.tensors):
         raise GraphError(f"tensors declared and tensors used differ: {sorted(used ^ set(document.tensors))[:8]}")
@@ -276,8 +336,28 @@ def assemble(document: Document, weights: dict[str, Tensor]) -> Graph:
         _check_weight(name, stored, weights[name])
     c, h, w = document.input_shape
     graph = Graph((c, h, w), document.operations, document.tensors, weights, document.idle)
-    _check_shapes(graph)
+    for batch in (2, 3):  # one size alone could be taken for channels
+        _check_shapes(graph, batch)
+    _check_needs(graph)
+    axes_of(graph)
+    _check_that_it_trains(graph)
     return graph
+
+
+def _check_reads(operations: Sequence[Operation]) -> None:
+    """Every input comes from before, and every output but the last is read."""
+    known = {INPUT}
+    for op in operations:
+        if unknown := set(op.inputs) - known:
+            raise GraphError(f"operation {op.name!r} reads {sorted(unknown)}, which nothing before it computes")
+        if op.arity() not in (None, len(op.inputs)):
+            raise GraphError(f"operation {op.name!r} names {len(op.inputs)} inputs and computes with {op.arity()}")
+        if op.name in known:
+            raise GraphError(f"two operations are called {op.name!r}")
+        known.add(op.name)
+    read = {name for op in operations for name in op.inputs}
+    if unread := [op.name for op in operations[:-1] if op.name not in read]:
+        raise GraphError(f"nothing reads what {len(unread)} operations compute: {unread[:8]}")
 
 
 def _check_weight(name: str, stored: Stored, weight: Tensor) -> None:
@@ -285,27 +365,56 @@ def _check_weight(name: str, stored: Stored, weight: Tensor) -> None:
         raise GraphError(f"weight {name!r} is {weight.dtype} {tuple(weight.shape)}, declared float32 {stored.shape}")
     if not torch.isfinite(weight).all():
         raise GraphError(f"weight {name!r} holds NaN or infinity: the training diverged; train again, more slowly")
-    taken = {"graph", "training", *dir(nn.Module)}
-    if any(not part or part in taken or part.startswith("_") for part in name.split(".")):
-        raise GraphError(f"weight {name!r}: not a name that a module can have")
 
 
-def _check_shapes(graph: Graph) -> None:
+def _check_shapes(graph: Graph, batch: int) -> None:
     """Run the graph on tensors without storage (device "meta") and compare every shape with the declared one."""
     tensors = {name: torch.empty(s.shape, device="meta") for name, s in graph.tensors.items()}
-    values = {INPUT: torch.empty(2, *graph.input_shape, device="meta")}
+    values = {INPUT: torch.empty(batch, *graph.input_shape, device="meta")}
     for op in graph.operations:
         if math.prod(op.shape) > MAX_ELEMENTS:
             raise GraphError(f"operation {op.name!r} gives {math.prod(op.shape):,} numbers, limit {MAX_ELEMENTS:,}")
         try:
             out = op.run([values[name] for name in op.inputs], tensors, training=True)
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        except _FAILURES as error:
             raise GraphError(f"operation {op.name!r} can't be computed: {messages.first_line(error)}") from error
-        if tuple(out.shape) != (2, *op.shape):
+        if tuple(out.shape) != (batch, *op.shape):
             raise GraphError(f"operation {op.name!r} gives {tuple(out.shape[1:])}, declared {op.shape}")
         if isinstance(op, Conv2d) and tuple(tensors[op.weight].shape[2:]) != op.kernel:
             raise GraphError(f"operation {op.name!r} declares a {op.kernel} kernel, its weight has another size")
         values[op.name] = out
+
+
+_FAILURES = (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError, MemoryError)
+"""What PyTorch raises for arguments that it can't compute with."""
+
+
+def _check_needs(graph: Graph) -> None:
+    """Time and memory for one image, from the shapes alone, before anything is allocated."""
+    shapes = {INPUT: graph.input_shape, **{op.name: op.shape for op in graph.operations}}
+    freed, work, outputs = _last_reads(graph.operations), 0, 0
+    held = math.prod(graph.input_shape)
+    for op in graph.operations:
+        inputs = [shapes[name] for name in op.inputs]
+        work += op.work(graph.stored_shapes(op), inputs)
+        outputs += math.prod(op.shape)
+        _within("numbers at once", held + op.scratch(inputs) + math.prod(op.shape), MAX_AT_ONCE, op)
+        _within("numbers in all outputs", outputs, MAX_OUTPUTS, op)
+        _within("steps", work, MAX_WORK, op)
+        held += math.prod(op.shape) - sum(math.prod(shapes[name]) for name in freed[op.name])
+
+
+def _check_that_it_trains(graph: Graph) -> None:
+    """Two images forwards and backwards, once: the meta device lets pass what a processor refuses (a bias's size)."""
+    network, images = graph.build(), torch.zeros(2, *graph.input_shape)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            out = network(images)
+            if out.requires_grad:
+                out.sum().backward()
+            network.eval()(images)
+    except _FAILURES as error:
+        raise GraphError(f"the network can't be computed or trained: {messages.first_line(error)}") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -332,20 +441,13 @@ def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph
         training, evaluation = (_trace(model, (c, h, w), mode) for mode in (True, False))
         graph = _captured(model, (c, h, w), training, evaluation)
         whole = _graph((c, h, w), _with_discarded(graph, training, evaluation), training.tensors, ())
-        proof.prove(model, GraphNet(whole, graph.operations[-1].name), (c, h, w), _cost(graph))
+        cost = sum(op.multiply_adds(graph.stored_shapes(op)) for op in graph.operations)
+        twin = GraphNet(whole, graph.operations[-1].name)
+        proof.prove(model, twin, twin.named_tensors(), (c, h, w), cost)
     finally:
         for module, mode in was_training:
             module.training = mode
     return graph
-
-
-def _cost(graph: Graph) -> int:
-    """Multiply-adds of one image."""
-    return sum(
-        graph.tensors[op.weight].numbers * math.prod(op.shape[1:] if isinstance(op, Conv2d) else op.shape[:-1])
-        for op in graph.operations
-        if isinstance(op, Conv2d | Linear)
-    )
 
 
 def _trace(model: nn.Module, input_shape: tuple[int, int, int], mode: bool) -> translate.Trace:

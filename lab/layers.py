@@ -1,11 +1,10 @@
 """What each layer costs and what it sees: the layer table, one row for every executed operation."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from lab.graph import Graph
-from lab.operations import Conv2d, Linear, Operation
+from lab.operations import Operation
 from lab.receptive import Field, receptive_fields
 
 
@@ -56,8 +55,4 @@ def multiply_adds(graph: Graph, op: Operation) -> int:
     Counted for convolutions and fully connected layers, with which everything else is small beside (He and Sun,
     "Convolutional Neural Networks at Constrained Time Cost", CVPR 2015, equation 1).
     """
-    if isinstance(op, Conv2d):
-        return graph.tensors[op.weight].numbers * math.prod(op.shape[1:])
-    if isinstance(op, Linear):
-        return graph.tensors[op.weight].numbers * math.prod(op.shape[:-1])
-    return 0
+    return op.multiply_adds(graph.stored_shapes(op))

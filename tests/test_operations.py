@@ -1,11 +1,167 @@
-"""Each kind of operation knows itself: its first weights."""
+"""Each kind of operation knows itself: what it computes, what it costs, what it sees, its first weights."""
+
+from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from lab.graph import capture, redrawn
+from lab import operations
+from lab.errors import GraphError
+from lab.graph import Graph, capture, redrawn
+from lab.layers import layer_table
 from lab.models import LabNet, SeedNet
+from lab.operations import KINDS, Operation
+from lab.receptive import footprint, receptive_fields
+
+# -- every kind -------------------------------------------------------------------------------------------------------
+
+
+class Step(nn.Module):
+    """A network that applies `layers` to maps (B, 4, 9, 7), moved off the image by a 3x3 convolution first."""
+
+    def __init__(self, forward: Callable[..., Tensor], *layers: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.layers, self.step = nn.Conv2d(1, 4, 3), nn.ModuleList(layers), forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.step(self.conv(x), *self.layers)
+
+
+def shuffled(x: Tensor) -> Tensor:
+    return x.view(x.size(0), 2, 2, *x.shape[2:]).transpose(1, 2).contiguous().view(x.size(0), -1, *x.shape[2:])
+
+
+EXAMPLES: dict[str, Callable[[], Step]] = {
+    "conv2d": lambda: Step(lambda x, c: c(x), nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 2), 2)),
+    "conv2d on its side": lambda: Step(lambda x, c: c(x.transpose(2, 3)), nn.Conv2d(4, 2, (5, 1), (2, 1))),
+    "conv2d along rows": lambda: Step(lambda x, c: c(x.transpose(1, 3)), nn.Conv2d(7, 2, (1, 3))),
+    "linear": lambda: Step(lambda x, c: c(x.flatten(1)), nn.Linear(4 * 63, 5)),
+    "linear on a map": lambda: Step(lambda x, c: c(x), nn.Linear(7, 5)),
+    "linear on channels": lambda: Step(lambda x, c: c(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), nn.Linear(4, 5)),
+    "batch_norm": lambda: Step(lambda x, c: c(x), nn.BatchNorm2d(4)),
+    "group_norm": lambda: Step(lambda x, c: c(x), nn.GroupNorm(2, 4)),
+    "layer_norm": lambda: Step(lambda x, c: c(x), nn.LayerNorm([4, 9, 7])),
+    "activation": lambda: Step(lambda x: F.leaky_relu(x, 0.2)),
+    "prelu": lambda: Step(lambda x, c: c(x), nn.PReLU(4)),
+    "max_pool": lambda: Step(lambda x: F.max_pool2d(x, (3, 2), 2, 1, (2, 1), ceil_mode=True)),
+    "max_pool without channels": lambda: Step(lambda x: F.max_pool2d(x.mean(1), 2)),
+    "avg_pool": lambda: Step(lambda x: F.avg_pool2d(x, 3, (2, 1), 1)),
+    "avg_pool without channels": lambda: Step(lambda x: F.avg_pool2d(x[:, 0], 3, 1)),
+    "adaptive_pool": lambda: Step(lambda x: F.adaptive_max_pool2d(x, (4, 3))),
+    "adaptive_pool without channels": lambda: Step(lambda x: F.adaptive_avg_pool2d(x.mean(1), 3)),
+    "dropout": lambda: Step(lambda x: F.dropout(x, 0.3)),
+    "reshape": lambda: Step(lambda x: x.reshape(-1, 2, 2, 9, 7).flatten(3).unsqueeze(1)),
+    "mean": lambda: Step(lambda x: x.mean((1, 2)) + x.mean((1, 3), keepdim=True).squeeze(3).mean(1)[:, :7]),
+    "scale": lambda: Step(lambda x: 1 - x / 3),
+    "add": lambda: Step(lambda x: x - 2 * F.max_pool2d(x, 3, 1, 1)),
+    "mul": lambda: Step(lambda x: x * x.mean((2, 3), keepdim=True).sigmoid()),
+    "cat": lambda: Step(lambda x: torch.cat([x, x[:, :, :2]], 2)),
+    "pad": lambda: Step(lambda x: F.pad(x, (1, 2, -3, 4))),
+    "pad of a vector": lambda: Step(lambda x: F.pad(x.flatten(1), (0, 8))),
+    "pad without channels": lambda: Step(lambda x: F.pad(x.mean(1), (2, 0, 1, 0))),
+    "interpolate": lambda: Step(lambda x: F.interpolate(F.interpolate(x, scale_factor=2), (5, 20), mode="bilinear")),
+    "softmax": lambda: Step(lambda x: x.softmax(1).log_softmax(2)),
+    "transpose": lambda: Step(lambda x: F.max_pool2d(shuffled(x).movedim(3, 2), (3, 1)).permute(0, 3, 1, 2)),
+    "slice": lambda: Step(lambda x: torch.cat([*x[:, :3].chunk(2, 1)[::-1], *x.split([1, 3], 1)], 1)[:, :, 1:-1:2, -5:]),  # noqa: E501
+    "select": lambda: Step(lambda x: x[:, 1, :, -2]),
+    "stack": lambda: Step(lambda x: torch.stack([x, F.max_pool2d(x, 3, 1, 1)], 2)[:, :, 1]),
+    "expand": lambda: Step(lambda x: x * 2 - x.mean((2, 3))[:, :, None, None].expand_as(x)),
+}  # fmt: skip
+
+
+def captured(example: str) -> tuple[Step, Graph]:
+    torch.manual_seed(0)
+    model = EXAMPLES[example]()
+    return model, capture(model, (1, 11, 9))
+
+
+def test_every_kind_has_an_example_that_executes_it() -> None:
+    for kind in KINDS:
+        name = kind.model_fields["kind"].default
+        assert name in EXAMPLES, f"a new kind needs an example here: {name}"
+        assert any(type(op) is kind for op in captured(name)[1].operations), name
+        assert kind.spelled, name
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_kind_computes_costs_and_sees_what_pytorch_says(example: str) -> None:
+    model, graph = captured(example)
+    x, rebuilt = torch.randn(2, 1, 11, 9), graph.build()
+    for mode in (True, False):
+        outputs = []
+        for network in (model.train(mode), rebuilt.train(mode)):
+            torch.manual_seed(1)
+            outputs.append(network(x))
+        torch.testing.assert_close(*outputs)
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(x[:1])
+    assert sum(layer.multiply_adds for layer in layer_table(graph)) == counter.get_total_flops() // 2
+    for field in receptive_fields(graph):
+        rows, columns = field.units
+        for row in {0, rows // 2, rows - 1}:
+            for column in {0, columns // 2, columns - 1}:
+                assert footprint(graph, field.name, row, column) == field.box(row, column), (field.name, row, column)
+
+
+def test_a_kind_that_does_not_know_itself_raises() -> None:
+    class Blur(Operation):
+        kind: Literal["blur"] = "blur"
+
+        def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
+            return F.avg_pool2d(inputs[0], 5, 1, 2)
+
+    _, graph = captured("scale")
+    blur = Blur(name="blur", inputs=(graph.operations[-1].name,), shape=graph.output_shape)
+    blurred = Graph(graph.input_shape, (*graph.operations, blur), graph.tensors, graph.weights)
+    with pytest.raises(NotImplementedError, match="Blur does not know its receptive field"):
+        layer_table(blurred)
+    for ask in (
+        lambda: blur.multiply_adds({}),
+        lambda: blur.twin([], {}),
+        lambda: blur.draw("weight", {}, torch.Generator()),
+        lambda: Operation.run(blur, [], {}, False),
+        lambda: Blur.read(None, None, {}),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(NotImplementedError, match="Blur does not know"):
+            ask()
+
+
+@pytest.mark.parametrize(("rows", "unit"), [((3, 5), 0), ((0, 2), 4)])
+def test_units_that_a_slice_leaves_out_are_not_seen(rows: tuple[int, int], unit: int) -> None:
+    graph = capture(Step(lambda x: F.pad(x[:, :, slice(*rows)], (0, 0, 2, 2))), (1, 11, 9))
+    assert footprint(graph, "pad", unit, 3) == receptive_fields(graph)[-1].box(unit, 3)
+
+
+def test_channel_shuffle_as_torchvision_writes_it() -> None:
+    model = torchvision.models.shufflenet_v2_x1_0().eval()
+    graph, x = capture(model, (3, 32, 32)), torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(graph.build().eval()(x), model(x))
+    assert graph.parameters == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (lambda x: x.transpose(0, 1), "batch"),
+        (lambda x: x.mean((1, 2, 3)).expand(4, -1).transpose(0, 1), "expand adds an axis|batch"),
+        (lambda x: F.avg_pool2d(x, 2, divisor_override=3), r"test_operations.py, line \d+: .*divisor_override"),
+        (lambda x: x[::2], "batch"),
+    ],
+)
+def test_a_call_that_no_kind_stands_for_is_refused_with_advice(step: Callable[[Tensor], Tensor], words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        capture(Step(step), (1, 11, 9))
+
+
+def test_the_list_in_words_names_every_family() -> None:
+    for word in ("convolution", "pooling", "batch norm", "transpose", "slices", "stack", "log-softmax"):
+        assert word in operations.ALLOWED
+
 
 # -- first weights ----------------------------------------------------------------------------------------------------
 

@@ -23,12 +23,18 @@ DEAR = 500_000_000
 Runner = Callable[[Tensor], Tensor]
 
 
-def prove(model: nn.Module, twin: nn.Module, input_shape: tuple[int, int, int], multiply_adds: int) -> None:
+def prove(
+    model: nn.Module,
+    twin: nn.Module,
+    tensors: dict[str, Tensor],
+    input_shape: tuple[int, int, int],
+    multiply_adds: int,
+) -> None:
     """Raise GraphError where `twin`, rebuilt from the graph, computes anything else than `model`.
 
     Compares outputs in eval and in training mode on random batches of two sizes and, in training mode, the gradients of
     the learnable parameters. Both run with the same random numbers; buffers, modes and the generators' states are put
-    back. `twin` has the operations whose output is thrown away, too: they draw random numbers like the others.
+    back. `tensors` are those of `twin` by the names that the network gives them. `twin` has the operations whose output is thrown away, too: they draw random numbers like the others.
     """
     device = next((p.device for p in nn.Module.parameters(model)), torch.device("cpu"))
     twin.to(device)
@@ -41,7 +47,7 @@ def prove(model: nn.Module, twin: nn.Module, input_shape: tuple[int, int, int], 
             for size in sizes[training]:
                 x = _images(size, input_shape).to(device)
                 gradients = training and not dear and size == sizes[True][0]
-                _compare(model, twin, x, training, gradients)
+                _compare(model, twin, x, training, tensors if gradients else {})
 
 
 def _images(n: int, shape: tuple[int, int, int]) -> Tensor:
@@ -51,15 +57,16 @@ def _images(n: int, shape: tuple[int, int, int]) -> Tensor:
     return torch.where(torch.rand(n, *shape, generator=generator) < 0.5, torch.tensor(-0.4), x)
 
 
-def _compare(model: nn.Module, twin: nn.Module, x: Tensor, training: bool, gradients: bool) -> None:
+def _compare(model: nn.Module, twin: nn.Module, x: Tensor, training: bool, tensors: dict[str, Tensor]) -> None:
+    """Outputs and, by the parameters in `tensors`, gradients."""
     mode = f"in {'training' if training else 'eval'} mode on {len(x)} images"
-    with torch.set_grad_enabled(gradients):
+    with torch.set_grad_enabled(bool(tensors)):
         mine, theirs = (_run(net, x.clone(), mode) for net in (twin, model))
     if not isinstance(theirs, Tensor) or theirs.shape != mine.shape:
         raise GraphError(f"{_INTRODUCTION} {mode} it gives {_kind(theirs)}, the graph {_kind(mine)}. {_ADVICE}")
     _same(theirs, mine, TOLERANCE, f"{_INTRODUCTION} {mode} the answers differ", _ADVICE)
-    if gradients:
-        _compare_gradients(model, twin, theirs, mine)
+    if tensors:
+        _compare_gradients(model, tensors, theirs, mine)
 
 
 def _run(net: nn.Module, x: Tensor, mode: str) -> Tensor:
@@ -71,10 +78,9 @@ def _run(net: nn.Module, x: Tensor, mode: str) -> Tensor:
         raise GraphError(f"{line}: {mode} forward fails: {type(error).__name__}: {first_line(error)}") from error
 
 
-def _compare_gradients(model: nn.Module, twin: nn.Module, theirs: Tensor, mine: Tensor) -> None:
+def _compare_gradients(model: nn.Module, tensors: dict[str, Tensor], theirs: Tensor, mine: Tensor) -> None:
     """Of one random sum of the outputs, by every parameter that both have under one name and that learns."""
-    ours = dict(twin.named_parameters())
-    pairs = [(n, p, ours[n]) for n, p in nn.Module.named_parameters(model) if n in ours and p.requires_grad]
+    pairs = [(n, p, tensors[n]) for n, p in nn.Module.named_parameters(model) if n in tensors and p.requires_grad]
     if not pairs:
         return
     weights = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(0)).to(theirs.device)

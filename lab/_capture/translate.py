@@ -18,31 +18,7 @@ from lab._capture.messages import line_of, modules_of, unlisted_layer
 from lab._capture.messages import target_name as _target
 from lab._capture.messages import where as _where
 from lab.errors import GraphError
-from lab.operations import (
-    ACTIVATIONS,
-    INPUT,
-    Activation,
-    AdaptivePool,
-    Add,
-    AvgPool,
-    BatchNorm,
-    Cat,
-    Conv2d,
-    Dropout,
-    GroupNorm,
-    Interpolate,
-    LayerNorm,
-    Linear,
-    MaxPool,
-    Mean,
-    Mul,
-    Operation,
-    Pad,
-    PReLU,
-    Reshape,
-    Scale,
-    Softmax,
-)
+from lab.operations import ALLOWED, INPUT, KINDS, Built, Operation, Refused, is_parted
 
 
 @dataclass
@@ -63,7 +39,6 @@ def translate(program: torch.export.ExportedProgram) -> Trace:
 # The operations that pass their input on unchanged.
 _SAME = {"contiguous", "clone", "detach", "alias", "lift_fresh_copy"}
 _TO = {"to", "_to_copy", "type_as", "float", "cpu", "cuda"}
-_VIEWS = {"view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as"}
 _CONSTANT_MAKERS = {"ones", "zeros", "full", "tensor", "arange", "linspace", "eye", "empty",
                     "ones_like", "zeros_like", "full_like", "empty_like", "scalar_tensor",
                     "new_zeros", "new_ones", "new_full", "new_tensor", "new_empty",
@@ -85,13 +60,6 @@ _INSTEAD = {
     "exp": "F.softmax or an activation",
     "pow": "x * x",
     "instance_norm": "nn.GroupNorm(channels, channels)",
-    "permute": "x.flatten(1) or x.reshape(x.size(0), ...)",
-    "transpose": "x.flatten(1) or x.reshape(x.size(0), ...)",
-    "slice": "a convolution or pooling with the right padding",
-    "select": "a convolution or pooling with the right padding",
-    "stack": "torch.cat",
-    "split": "two layers with fewer channels each",
-    "chunk": "two layers with fewer channels each",
     "_to_copy": "one dtype throughout: float32",
     "to": "one dtype throughout: float32",
     "conv1d": "nn.Conv2d",
@@ -183,6 +151,8 @@ class _Translation:
             if source.name in self.stored:
                 name = self.stored[source.name]
                 raise GraphError(f"{_where(node)}: forward changes the stored tensor {name!r} in place.")
+        if is_parted(node):  # each `getitem` of it is a slice of its input
+            return
         if _passes_on(node, kind):
             self.value[node.name] = self._input(source, node)
             return
@@ -350,7 +320,8 @@ def _tensor_arg(node: Node) -> Node:
 
 def _arguments(node: Node) -> dict[str, Any]:
     """The call's arguments by the operator's own names, with its defaults filled in."""
-    target = cast(torch._ops.OpOverload, node.target)
+    if not isinstance(target := node.target, torch._ops.OpOverload):
+        return {}  # getitem
     named = {arg.name: arg.default_value for arg in target._schema.arguments if arg.has_default_value()}
     named |= {arg.name: value for arg, value in zip(target._schema.arguments, node.args, strict=False)}
     return named | dict(node.kwargs)
@@ -367,264 +338,21 @@ def _upstream(operations: dict[str, Operation], output: str) -> list[Operation]:
     return [op for op in operations.values() if op.name in needed]
 
 
-# -- one builder for each operator: (translation, node, arguments) -> (class, fields) ---------------------------------
+# -- one reader for each operator: the kinds of operation know which calls they come from ------------------------------
 
-_Built = tuple[type[Operation], dict[str, Any]]
-
-
-def _pair(value: Any) -> tuple[Any, Any]:
-    """PyTorch writes a square as one number, as [n] or as [n, n]."""
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
-    return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
+_Reader = Callable[[_Translation, Node, dict[str, Any]], Built]
 
 
-def _conv2d(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    weight = t._tensor(a["weight"], node)
-    kernel, dilation = _pair(a["weight"].meta["val"].shape[2:]), _pair(a["dilation"])
-    padding: tuple[int, ...]
-    if a["padding"] == "same":  # as PyTorch does it: the odd pixel goes to the bottom and the right
-        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        padding = (total[0] // 2, total[0] - total[0] // 2, total[1] // 2, total[1] - total[1] // 2)
-    else:
-        vertical, horizontal = (0, 0) if a["padding"] == "valid" else _pair(a["padding"])
-        padding = (vertical, vertical, horizontal, horizontal)
-    return Conv2d, {
-        "inputs": (t._only_input(node),),
-        "weight": weight,
-        "bias": t._tensor(a["bias"], node),
-        "kernel": kernel,
-        "stride": _pair(a["stride"]),
-        "padding": padding,
-        "dilation": dilation,
-        "groups": a["groups"],
-    }
+def _reader(kind: type[Operation]) -> _Reader:
+    """`kind.read`, its refusals with the student's line before them."""
+
+    def read(t: _Translation, node: Node, a: dict[str, Any]) -> Built:
+        try:
+            return kind.read(t, node, a)
+        except Refused as error:
+            raise GraphError(f"{_where(node)}: {error}") from error
+
+    return read
 
 
-def _linear(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    weight, bias = t._tensor(a["weight"], node), t._tensor(a["bias"], node)
-    return Linear, {"inputs": (t._only_input(node),), "weight": weight, "bias": bias}
-
-
-def _batch_norm(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    stored = {name: t._tensor(a[name], node) for name in BatchNorm.tensor_fields}
-    mode = "always" if a["training"] else "never"
-    rest = {"momentum": float(a["momentum"]), "eps": float(a["eps"]), "training": mode}
-    return BatchNorm, {"inputs": (t._only_input(node),), **stored, **rest}
-
-
-def _group_norm(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    stored = {name: t._tensor(a[name], node) for name in GroupNorm.tensor_fields}
-    rest = {"groups": a["num_groups"], "eps": float(a["eps"])}
-    return GroupNorm, {"inputs": (t._only_input(node),), **stored, **rest}
-
-
-def _layer_norm(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    stored = {name: t._tensor(a[name], node) for name in LayerNorm.tensor_fields}
-    rest = {"normalized": tuple(a["normalized_shape"]), "eps": float(a["eps"])}
-    return LayerNorm, {"inputs": (t._only_input(node),), **stored, **rest}
-
-
-_ACTIVATION_ARGUMENTS = {
-    "leaky_relu": ("negative_slope",),
-    "elu": ("alpha",),
-    "celu": ("alpha",),
-    "hardtanh": ("min_val", "max_val"),
-    "softplus": ("beta", "threshold"),
-}
-
-
-def _activation(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    kind = _target(node).rstrip("_")
-    function = "logsigmoid" if kind == "log_sigmoid" else kind
-    arguments = tuple(float(a[name]) for name in _ACTIVATION_ARGUMENTS.get(kind, ()))
-    if kind == "gelu":
-        arguments = (float(a["approximate"] == "tanh"),)
-    return Activation, {"inputs": (t._only_input(node),), "function": function, "arguments": arguments}
-
-
-def _prelu(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    return PReLU, {"inputs": (t._only_input(node),), "weight": t._tensor(a["weight"], node)}
-
-
-def _pool_fields(t: _Translation, node: Node, a: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "inputs": (t._only_input(node),),
-        "kernel": _pair(a["kernel_size"]),
-        "stride": _pair(a["stride"] or a["kernel_size"]),
-        "padding": _pair(a["padding"]),
-        "ceil_mode": a["ceil_mode"],
-    }
-
-
-def _max_pool(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    return MaxPool, _pool_fields(t, node, a) | {"dilation": _pair(a["dilation"])}
-
-
-def _avg_pool(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    if a["divisor_override"] is not None:
-        raise GraphError(f"{_where(node)}: avg_pool2d with divisor_override is outside the lab's list; leave it out.")
-    return AvgPool, _pool_fields(t, node, a) | {"count_include_pad": a["count_include_pad"]}
-
-
-def _adaptive_pool(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    reduce = "max" if "max" in _target(node) else "avg"
-    return AdaptivePool, {
-        "inputs": (t._only_input(node),),
-        "reduce": reduce,
-        "size": _pair(a["output_size"]),
-    }
-
-
-def _dropout(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    mode, channels = "always" if a["train"] else "never", "feature" in _target(node)
-    return Dropout, {
-        "inputs": (t._only_input(node),),
-        "p": float(a["p"]),
-        "channels": channels,
-        "training": mode,
-    }
-
-
-def _reshape(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    return Reshape, {"inputs": (t._only_input(node),)}
-
-
-def _axis(axis: int, node: Node) -> int:
-    """An axis counted from the front, the batch being 0."""
-    value = _tensor_arg(node).meta["val"]
-    axis = axis % (value if isinstance(value, Tensor) else value[0]).dim()
-    if axis == 0:
-        raise GraphError(f"{_where(node)}: {_target(node)} works across the batch; each image must stand by itself.")
-    return axis
-
-
-def _mean(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    if a.get("dim") is None or a["dtype"] is not None:
-        raise GraphError(f"{_where(node)}: the mean of everything mixes the batch; name the axes: x.mean((2, 3)).")
-    dims = a["dim"] if isinstance(a["dim"], (list, tuple)) else [a["dim"]]
-    axes = tuple(sorted(_axis(dim, node) for dim in dims))
-    return Mean, {"inputs": (t._only_input(node),), "axes": axes, "keepdim": a["keepdim"]}
-
-
-def _two(t: _Translation, node: Node, a: dict[str, Any]) -> tuple[tuple[str, ...], str | None]:
-    """The operands of a sum or product: two maps, or a map and a stored tensor, in either order."""
-    first, second = a["self"], a["other"]
-    if isinstance(first, Node) and first.name in t.stored:
-        first, second = second, first
-    if isinstance(second, Node) and second.name in t.stored:
-        return (t._input(first, node),), t._tensor(second, node)
-    return (t._input(first, node), t._input(second, node)), None
-
-
-def _add(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    sign = -1.0 if _target(node).startswith("sub") else 1.0
-    if isinstance(a["other"], (int, float)):
-        shift = sign * a["alpha"] * a["other"]
-        return Scale, {"inputs": (t._only_input(node),), "factor": 1.0, "shift": float(shift)}
-    if isinstance(a["self"], Node) and a["self"].name in t.stored and (sign, a["alpha"]) != (1.0, 1):
-        raise GraphError(f"{_where(node)}: a stored tensor minus a map; write `x * -1 + t`.")
-    inputs, tensor = _two(t, node, a)
-    return Add, {"inputs": inputs, "tensor": tensor, "alpha": sign * a["alpha"]}
-
-
-def _rsub(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    if isinstance(a["other"], Node):
-        raise GraphError(f"{_where(node)}: write `y - x` for two maps.")
-    return Scale, {
-        "inputs": (t._only_input(node),),
-        "factor": -float(a["alpha"]),
-        "shift": float(a["other"]),
-    }
-
-
-def _neg(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    return Scale, {"inputs": (t._only_input(node),), "factor": -1.0, "shift": 0.0}
-
-
-def _mul(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    if isinstance(a["other"], (int, float)):
-        return Scale, {"inputs": (t._only_input(node),), "factor": float(a["other"]), "shift": 0.0}
-    inputs, tensor = _two(t, node, a)
-    return Mul, {"inputs": inputs, "tensor": tensor}
-
-
-def _div(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    if not isinstance(a["other"], (int, float)) or a["other"] == 0:
-        raise GraphError(f"{_where(node)}: only division by a fixed number is on the lab's list; multiply instead.")
-    return Scale, {"inputs": (t._only_input(node),), "factor": 1.0 / a["other"], "shift": 0.0}
-
-
-def _cat(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    inputs = tuple(t._input(arg, node) for arg in a["tensors"])
-    return Cat, {"inputs": inputs, "axis": _axis(a["dim"], node)}
-
-
-def _pad(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    if a.get("mode", "constant") != "constant" or len(a["pad"]) not in (2, 4):
-        raise GraphError(
-            f"{_where(node)}: only padding with a fixed value is on the lab's list (padding_mode='zeros')."
-        )
-    left, right, top, bottom = [*a["pad"], 0, 0][:4]
-    value = float(a.get("value") or 0)
-    return Pad, {
-        "inputs": (t._only_input(node),),
-        "padding": (top, bottom, left, right),
-        "value": value,
-    }
-
-
-def _interpolate(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    mode = "nearest" if "nearest" in _target(node) else "bilinear"
-    scale = a["scale_factors"]
-    return Interpolate, {
-        "inputs": (t._only_input(node),),
-        "mode": mode,
-        "size": t._shape(node)[1:],
-        "scale": tuple(float(s) for s in scale) if scale else None,
-        "align_corners": bool(a.get("align_corners")),
-    }
-
-
-def _softmax(t: _Translation, node: Node, a: dict[str, Any]) -> _Built:
-    log = "log" in _target(node)
-    return Softmax, {"inputs": (t._only_input(node),), "axis": _axis(a["dim"], node), "log": log}
-
-
-_BUILDERS: dict[str, Callable[[_Translation, Node, dict[str, Any]], _Built]] = {
-    "conv2d": _conv2d,
-    "linear": _linear,
-    "batch_norm": _batch_norm,
-    "group_norm": _group_norm,
-    "layer_norm": _layer_norm,
-    "prelu": _prelu,
-    "max_pool2d": _max_pool,
-    "max_pool2d_with_indices": _max_pool,
-    "avg_pool2d": _avg_pool,
-    "adaptive_avg_pool2d": _adaptive_pool,
-    "adaptive_max_pool2d": _adaptive_pool,
-    "dropout": _dropout,
-    "feature_dropout": _dropout,
-    "mean": _mean,
-    "add": _add,
-    "sub": _add,
-    "rsub": _rsub,
-    "neg": _neg,
-    "mul": _mul,
-    "div": _div,
-    "cat": _cat,
-    "concat": _cat,
-    "pad": _pad,
-    "constant_pad_nd": _pad,
-    "upsample_nearest2d": _interpolate,
-    "upsample_bilinear2d": _interpolate,
-    "softmax": _softmax,
-    "log_softmax": _softmax,
-    **dict.fromkeys(_VIEWS, _reshape),
-    **dict.fromkeys([*ACTIVATIONS.keys() - {"logsigmoid"}, "log_sigmoid"], _activation),
-}
-
-ALLOWED = (
-    "convolution, linear, batch/group/layer norm, pointwise activations, max/average/adaptive pooling, dropout, "
-    "flatten, reshape, mean, add, mul, cat, pad, interpolate, softmax and log-softmax"
-)
-"""The operations a graph may hold, in words."""
+_BUILDERS: dict[str, _Reader] = {operator: _reader(kind) for kind in KINDS for operator in kind.spelled}
