@@ -225,8 +225,7 @@ def test_a_gradient_that_is_cut_off_is_refused(cut: Callable[[Tensor], Tensor]) 
 def test_a_class_derived_from_the_labs_own_graph_network_is_not_believed() -> None:
     net = capture(Net()).build()
     net.__class__ = type("Mine", (type(net),), {"forward": lambda self, x, until=None: x.flatten(1)[:, :10]})
-    with pytest.raises(GraphError):
-        capture(net)
+    assert capture(net).parameters == 0  # what it executes, not what it says that it is
 
 
 def test_a_capture_leaves_the_network_as_it_was() -> None:

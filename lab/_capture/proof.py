@@ -34,7 +34,8 @@ def prove(
 
     Compares outputs in eval and in training mode on random batches of two sizes and, in training mode, the gradients of
     the learnable parameters. Both run with the same random numbers; buffers, modes and the generators' states are put
-    back. `tensors` are those of `twin` by the names that the network gives them. `twin` has the operations whose output is thrown away, too: they draw random numbers like the others.
+    back. `tensors` are those of `twin` by the names that the network gives them. `twin` has the operations whose output
+    is thrown away, too: they draw random numbers like the others.
     """
     device = next((p.device for p in nn.Module.parameters(model)), torch.device("cpu"))
     twin.to(device)
