@@ -445,3 +445,12 @@ def _counted() -> nn.Module:
 def test_what_is_outside_the_list_is_told_by_its_cause(make: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(GraphError, match=message):
         capture(make())
+
+
+def test_an_overridden_list_of_parameters_is_named() -> None:
+    class Few(Net):
+        def named_parameters(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+            return iter([("c1.bias", self.c1.bias)])
+
+    with pytest.raises(GraphError, match=r"Few overrides named_parameters\(\)"):
+        capture(Few())

@@ -147,7 +147,14 @@ def explain(model: nn.Module, error: BaseException, input_shape: tuple[int, ...]
             f"{line}: this takes a tensor's numbers past PyTorch's eyes (x.data, x.numpy(), a list of numbers). "
             "Compute with the tensor x itself."
         )
+    if overridden := [name for name in _LOOKUPS if getattr(type(model), name) is not getattr(nn.Module, name)]:
+        return (
+            f"{type(model).__name__} overrides {overridden[0]}(): that is where its weights are looked up. Take it out."
+        )
     return f"{line}: PyTorch can't write down what forward does here: {without_symbols(first_line(error))}"
+
+
+_LOOKUPS = ("parameters", "named_parameters", "buffers", "named_buffers", "modules", "named_modules", "state_dict")
 
 
 BATCH = 3
