@@ -792,7 +792,11 @@ class Pad(Windowed):
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         top, bottom, left, right = self.padding
-        return F.pad(inputs[0], (left, right, top, bottom), value=self.value)
+        if inputs[0].dim() > 2:
+            return F.pad(inputs[0], (left, right, top, bottom), value=self.value)
+        if top or bottom:
+            raise ValueError("a vector has no rows to pad")  # what lies there is the next image
+        return F.pad(inputs[0], (left, right), value=self.value)
 
     def window(self, axis: int, n: int, n_out: int) -> tuple[list[range], Fraction]:
         return _sliding(n_out, 1, 1, self.padding[2 * axis], 1)
