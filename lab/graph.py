@@ -242,12 +242,14 @@ def save(graph: Graph, folder: Path | str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GraphError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from error
-    document = Document(
-        input_shape=graph.input_shape,
-        operations=graph.operations,
-        tensors=graph.tensors,
-        idle=graph.idle,
-    )
+    try:
+        document = Document(
+            input_shape=graph.input_shape, operations=graph.operations, tensors=graph.tensors, idle=graph.idle
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise GraphError(f"the network can't be written down: at {where}: {first['msg']}") from error
     try:
         weights = save_tensors({n: w.contiguous() for n, w in graph.weights.items()})
     except SafetensorError as error:
