@@ -9,6 +9,7 @@ mutated further.
 """
 
 import copy
+import dataclasses
 import itertools
 import json
 import os
@@ -28,12 +29,14 @@ from test_operations import EXAMPLES
 from torch import Tensor
 
 from lab import graph as graphs
+from lab.data import Data, Labelled
 from lab.errors import GraphError
-from lab.graph import Document, Graph, capture, load, save
+from lab.graph import Document, Graph, capture, load, redrawn, save
 from lab.layers import layer_table
 from lab.models import LabNet
 from lab.operations import KINDS, Activation, Add, Conv2d, Interpolate, MaxPool, Operation, Pad, Reshape, Softmax
 from lab.rules import judge, load_rubric
+from lab.train import Recipe, fit
 
 ROOT = Path(graphs.__file__).parent
 
@@ -228,6 +231,35 @@ def test_a_file_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
         file.truncate(2**30)  # a hole: it takes no room on the disk
     with pytest.raises(GraphError, match=r"larger than 134,217,728 bytes"):
         load(tmp_path)
+
+
+def test_what_cannot_be_written_down_gets_a_message(tmp_path: Path) -> None:
+    graph = capture(LabNet())
+    long = dataclasses.replace(graph, operations=graph.operations * 101)
+    with pytest.raises(GraphError, match=r"can't be written down: at operations: .* at most 2000"):
+        save(long, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_with_awkward_names_trains_like_any_other() -> None:
+    digits = Labelled(torch.randint(0, 256, (64, 28, 28), dtype=torch.uint8), torch.arange(64) % 10)
+    data = Data("digits", digits, None, tuple("0123456789"), "nowhere", lambda: digits)
+    recipe = Recipe(epochs=1, batch_size=32, augment=None)
+    results = []
+    for new in ("20.bias", "training"):
+        graph = capture(LabNet())
+        last = graph.operations[-1].model_copy(update={"bias": new})
+        stored = {new if name == "20.bias" else name: value for name, value in graph.tensors.items()}
+        weights = {new if name == "20.bias" else name: value for name, value in graph.weights.items()}
+        network = redrawn(Graph(graph.input_shape, (*graph.operations[:-1], last), stored, weights), 0).build()
+        fit(
+            network,
+            Data("digits", digits, None, tuple("0123456789"), "nowhere", lambda: digits),
+            recipe,
+            progress=False,
+        )
+        results.append(list(network.snapshot().weights.values()))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 # -- mutations --------------------------------------------------------------------------------------------------------
