@@ -252,12 +252,7 @@ def test_a_graph_with_awkward_names_trains_like_any_other() -> None:
         stored = {new if name == "20.bias" else name: value for name, value in graph.tensors.items()}
         weights = {new if name == "20.bias" else name: value for name, value in graph.weights.items()}
         network = redrawn(Graph(graph.input_shape, (*graph.operations[:-1], last), stored, weights), 0).build()
-        fit(
-            network,
-            Data("digits", digits, None, tuple("0123456789"), "nowhere", lambda: digits),
-            recipe,
-            progress=False,
-        )
+        fit(network, data, recipe, progress=False)
         results.append(list(network.snapshot().weights.values()))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
