@@ -35,6 +35,7 @@ from lab.graph import Document, Graph, capture, load, redrawn, save
 from lab.layers import layer_table
 from lab.models import LabNet
 from lab.operations import KINDS, Activation, Add, Conv2d, Interpolate, MaxPool, Operation, Pad, Reshape, Softmax
+from lab.receptive import footprint, receptive_fields
 from lab.rules import judge, load_rubric
 from lab.train import Recipe, fit
 
@@ -56,6 +57,9 @@ def use(graph: Graph, folder: Path) -> None:
     """Everything that the lab does with a graph that it accepted."""
     layers = [layer.to_dict() for layer in layer_table(graph)]
     json.dumps(layers, allow_nan=False)
+    (last,) = receptive_fields(graph)[-1:]
+    for seen, said in zip(footprint(graph, last.name), last.box(), strict=True):
+        assert not seen.size or said.low <= seen.low <= seen.high <= said.high, (seen, said)  # never too little
     for verdict in judge(load_rubric(), graph, epochs=1, accuracy=0.5):
         assert verdict.line().isascii() or verdict.line()
     network = graph.build()
