@@ -579,7 +579,7 @@ class Dropout(EachNumber):
     training: Mode
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
-        drop = F.dropout2d if self.channels else F.dropout
+        drop = torch.feature_dropout if self.channels else F.dropout  # F.dropout2d, without its warning for vectors
         return drop(inputs[0], self.p, _acts(self.training, training))
 
     @classmethod
