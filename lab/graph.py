@@ -216,7 +216,9 @@ def _last_reads(operations: Iterable[Operation]) -> dict[str, list[str]]:
 def axes_of(graph: Graph) -> dict[str, Axes]:
     """What rows and columns of the input and of every operation's output see. Raises GraphError for too many units."""
     _, height, width = graph.input_shape
-    axes, units = {INPUT: fields.image(height, width)}, height + width
+    if (units := height + width) > MAX_UNITS:
+        raise GraphError(f"the image has {units:,} rows and columns, limit {MAX_UNITS:,}")
+    axes = {INPUT: fields.image(height, width)}
     shapes = {INPUT: graph.input_shape, **{op.name: op.shape for op in graph.operations}}
     for op in graph.operations:
         try:
@@ -245,12 +247,14 @@ def save(graph: Graph, folder: Path | str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GraphError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from error
-    document = Document(
-        input_shape=graph.input_shape,
-        operations=graph.operations,
-        tensors=graph.tensors,
-        idle=graph.idle,
-    )
+    try:
+        document = Document(
+            input_shape=graph.input_shape, operations=graph.operations, tensors=graph.tensors, idle=graph.idle
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise GraphError(f"the network can't be written down: at {where}: {first['msg']}") from error
     try:
         weights = save_tensors({n: w.contiguous() for n, w in graph.weights.items()})
     except SafetensorError as error:
@@ -289,11 +293,13 @@ def _read(path: Path, limit: int) -> bytes:
     """The content of a regular file: a pipe or a device could keep us waiting for ever."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with open(os.open(path, flags), "rb") as file:
+        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise GraphError(f"cannot read {path}: it is no ordinary file")
             content = file.read(limit + 1) if status.st_size <= limit else b""
+    except IsADirectoryError as error:
+        raise GraphError(f"cannot read {path}: it is a folder, no ordinary file") from error
     except OSError as error:
         raise GraphError(f"cannot read {path}: {error.strerror}") from error
     if status.st_size > limit or len(content) > limit:
@@ -336,6 +342,8 @@ def assemble(document: Document, weights: dict[str, Tensor]) -> Graph:
         _check_weight(name, stored, weights[name])
     c, h, w = document.input_shape
     graph = Graph((c, h, w), document.operations, document.tensors, weights, document.idle)
+    if math.prod(document.input_shape) > MAX_AT_ONCE:
+        raise GraphError(f"an image has {math.prod(document.input_shape):,} numbers, limit {MAX_AT_ONCE:,}")
     for batch in (2, 3):  # one size alone could be taken for channels
         _check_shapes(graph, batch)
     _check_needs(graph)

@@ -579,7 +579,7 @@ class Dropout(EachNumber):
     training: Mode
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
-        drop = F.dropout2d if self.channels else F.dropout
+        drop = torch.feature_dropout if self.channels else F.dropout  # F.dropout2d, without its warning for vectors
         return drop(inputs[0], self.p, _acts(self.training, training))
 
     @classmethod
@@ -639,11 +639,12 @@ class Mean(Operation):
 
     @classmethod
     def read(cls, call: Call, node: Node, a: dict[str, Any]) -> Built:
+        source = call._only_input(node)  # what went wrong before comes first
         if a.get("dim") is None or a["dtype"] is not None:
             raise Refused("the mean of everything mixes the batch; name the axes: x.mean((2, 3)).")
         dims = a["dim"] if isinstance(a["dim"], (list, tuple)) else [a["dim"]]
         axes = tuple(sorted(_axis(dim, node) for dim in dims))
-        return cls, {"inputs": (call._only_input(node),), "axes": axes, "keepdim": a["keepdim"]}
+        return cls, {"inputs": (source,), "axes": axes, "keepdim": a["keepdim"]}
 
 
 class Scale(EachNumber):
@@ -671,6 +672,38 @@ class Scale(EachNumber):
                 raise Refused("only division by a fixed number is on the lab's list; multiply instead.")
             factor, shift = 1.0 / a["other"], 0.0
         return cls, {"inputs": (call._only_input(node),), "factor": factor, "shift": shift}
+
+
+class GLU(Operation):
+    """Gated linear unit: along one axis (the batch is axis 0), the first half times the sigmoid of the second."""
+
+    kind: Literal["glu"] = "glu"
+    spelled = ("glu",)
+    words = "gated linear units"
+    axis: AxisNumber
+
+    def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
+        return F.glu(inputs[0], self.axis)
+
+    def multiply_adds(self, stored: dict[str, Sizes]) -> int:
+        return 0
+
+    def sees(self, inputs: list[Axes], shapes: list[Sizes]) -> Axes:
+        half = shapes[0][self.axis - 1] // 2
+        first, second = range(half), range(half, 2 * half)
+        rows, columns = (
+            fields.join([fields.picked(axis, first), fields.picked(axis, second)]) if axis.along == self.axis else axis
+            for axis in inputs[0]
+        )
+        return rows, columns
+
+    def twin(self, inputs: list[Tensor], stored: dict[str, Sizes]) -> Tensor:
+        first, second = inputs[0].chunk(2, self.axis)
+        return first + second
+
+    @classmethod
+    def read(cls, call: Call, node: Node, a: dict[str, Any]) -> Built:
+        return cls, {"inputs": (call._only_input(node),), "axis": _axis(a["dim"], node)}
 
 
 class Add(Operation):
@@ -792,7 +825,11 @@ class Pad(Windowed):
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         top, bottom, left, right = self.padding
-        return F.pad(inputs[0], (left, right, top, bottom), value=self.value)
+        if inputs[0].dim() > 2:
+            return F.pad(inputs[0], (left, right, top, bottom), value=self.value)
+        if top or bottom:
+            raise ValueError("a vector has no rows to pad")  # what lies there is the next image
+        return F.pad(inputs[0], (left, right), value=self.value)
 
     def window(self, axis: int, n: int, n_out: int) -> tuple[list[range], Fraction]:
         return _sliding(n_out, 1, 1, self.padding[2 * axis], 1)
@@ -954,9 +991,9 @@ class Slice(Moved):
             parts, index = cast(tuple[Node, int], node.args)
             axis, sizes = _part_sizes(parts)
             start = sum(sizes[:index])
-            stop, source = start + sizes[index], call._only_input(parts)
-            return cls, {"inputs": (source,), "axis": axis, "start": start, "stop": stop, "step": 1}
-        axis = _axis(a["dim"], node)
+            stop, inputs = start + sizes[index], (call._only_input(parts),)
+            return cls, {"inputs": inputs, "axis": axis, "start": start, "stop": stop, "step": 1}
+        source, axis = call._only_input(node), _axis(a["dim"], node)
         n = _first_shape(node)[axis]
         if _operator(node) == "narrow":
             bounds = (a["start"], a["start"] + a["length"], 1)
@@ -965,7 +1002,7 @@ class Slice(Moved):
         if not all(isinstance(bound, int | None) for bound in bounds):
             raise Refused("a slice whose ends are computed; only fixed ones are on the lab's list.")
         start, stop, step = slice(*bounds).indices(n)
-        return cls, {"inputs": (call._only_input(node),), "axis": axis, "start": start, "stop": stop, "step": step}
+        return cls, {"inputs": (source,), "axis": axis, "start": start, "stop": stop, "step": step}
 
 
 class Select(Moved):
@@ -1015,7 +1052,9 @@ class Stack(Moved):
     @classmethod
     def read(cls, call: Call, node: Node, a: dict[str, Any]) -> Built:
         inputs = tuple(call._input(arg, node) for arg in a["tensors"])
-        axis = a["dim"] % (len(call._shape(node)) + 1)
+        axis = a["dim"] % len(node.meta["val"].shape)
+        if axis == 0:
+            raise Refused("stack puts the maps in front of the batch; write torch.stack(..., dim=1) and .mean(1).")
         return cls, {"inputs": inputs, "axis": axis}
 
 

@@ -10,7 +10,11 @@ equations 1 to 4; theirs start at the middle of a unit's field, ours at its firs
     start_l = start_{l-1} - padding_l * jump_{l-1}
 
 We keep the interval of every unit instead of the three numbers, so that branches (`add`, `cat`: the union), resizing
-and adaptive pooling need no special formula.
+and adaptive pooling need no special formula. What a window, a branch or a slice does to the intervals is in
+`lab/fields.py`; which of these an operation is, it knows itself (`Operation.sees`).
+
+The intervals are exact, with one exception: where a reshape merges or splits the axis of the rows or of the columns,
+what comes after it is taken to see all that the map sees. That is never too little.
 
 Batch, group and layer norm are taken for what they are per pixel, a scale and a shift: the statistics that they
 gather over the map are left out, as in the literature.
@@ -24,7 +28,16 @@ from lab.fields import Axis, Field, Interval
 from lab.graph import Graph, axes_of, capture
 from lab.operations import INPUT
 
-__all__ = ["Axis", "Field", "Interval", "effective_field", "footprint", "receptive_field", "receptive_fields"]
+__all__ = [
+    "Axis",
+    "Field",
+    "Interval",
+    "as_maps",
+    "effective_field",
+    "footprint",
+    "receptive_field",
+    "receptive_fields",
+]
 
 
 def receptive_fields(network: Graph | nn.Module) -> list[Field]:
@@ -70,6 +83,16 @@ def _extent(touched: Tensor) -> Interval:
     return Interval(indices[0], indices[-1]) if indices else fields.NOTHING
 
 
+def as_maps(field: Field, output: Tensor) -> Tensor:
+    """The output of a layer for one image as maps (channels, rows, columns), wherever its rows and columns lie.
+
+    A layer without a map (after flatten, a fully connected layer) gives channels of one unit.
+    """
+    places = [axis.along for axis in (field.rows, field.columns) if axis.along is not None]
+    maps = output.movedim([along - 1 for along in places], list(range(-len(places), 0))) if places else output
+    return maps.reshape(-1, *field.units)
+
+
 def effective_field(model: nn.Module, x: Tensor, name: str) -> Tensor:
     """How much each pixel really matters to the unit in the middle of a layer: (H, W), summing to 1.
 
@@ -80,8 +103,10 @@ def effective_field(model: nn.Module, x: Tensor, name: str) -> Tensor:
     network = capture(model, x.shape[1:]).build().eval()
     x = x.detach().cpu().requires_grad_()
     out = network(x, until=name)
-    if out.dim() == 4:
-        out = out[:, :, out.shape[2] // 2, out.shape[3] // 2]
+    field = receptive_field(network.graph, name)
+    for axis in (field.rows, field.columns):
+        if axis.along is not None:
+            out = out.narrow(axis.along, out.shape[axis.along] // 2, 1)
     (gradient,) = torch.autograd.grad(out.sum(), x)
     mass = gradient.abs().mean(0).sum(0)  # (H, W)
     return mass / mass.sum().clamp_min(torch.finfo(mass.dtype).tiny)

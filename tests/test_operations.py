@@ -16,7 +16,7 @@ from lab.graph import Graph, capture, redrawn
 from lab.layers import layer_table
 from lab.models import LabNet, SeedNet
 from lab.operations import KINDS, Operation
-from lab.receptive import footprint, receptive_fields
+from lab.receptive import as_maps, footprint, receptive_fields
 
 # -- every kind -------------------------------------------------------------------------------------------------------
 
@@ -58,6 +58,8 @@ EXAMPLES: dict[str, Callable[[], Step]] = {
     "reshape": lambda: Step(lambda x: x.reshape(-1, 2, 2, 9, 7).flatten(3).unsqueeze(1)),
     "mean": lambda: Step(lambda x: x.mean((1, 2)) + x.mean((1, 3), keepdim=True).squeeze(3).mean(1)[:, :7]),
     "scale": lambda: Step(lambda x: 1 - x / 3),
+    "glu": lambda: Step(lambda x: F.glu(x, 1)),
+    "glu along rows": lambda: Step(lambda x: F.glu(x[:, :, 1:], 2)),
     "add": lambda: Step(lambda x: x - 2 * F.max_pool2d(x, 3, 1, 1)),
     "mul": lambda: Step(lambda x: x * x.mean((2, 3), keepdim=True).sigmoid()),
     "cat": lambda: Step(lambda x: torch.cat([x, x[:, :, :2]], 2)),
@@ -151,11 +153,24 @@ def test_channel_shuffle_as_torchvision_writes_it() -> None:
         (lambda x: x.mean((1, 2, 3)).expand(4, -1).transpose(0, 1), "expand adds an axis|batch"),
         (lambda x: F.avg_pool2d(x, 2, divisor_override=3), r"test_operations.py, line \d+: .*divisor_override"),
         (lambda x: x[::2], "batch"),
+        (lambda x: torch.stack([x, x.relu()]).mean(0), "stack puts the maps in front of the batch"),
     ],
 )
 def test_a_call_that_no_kind_stands_for_is_refused_with_advice(step: Callable[[Tensor], Tensor], words: str) -> None:
     with pytest.raises(GraphError, match=words):
         capture(Step(step), (1, 11, 9))
+
+
+def test_an_output_is_shown_as_maps_wherever_its_rows_and_columns_lie() -> None:
+    _, graph = captured("linear on channels")
+    fields = receptive_fields(graph)
+    values = torch.randn(4, 9, 7)
+    assert torch.equal(as_maps(fields[0], values), values)
+    assert torch.equal(as_maps(fields[1], values.permute(1, 2, 0)), values)  # (rows, columns, channels)
+    _, graph = captured("select")  # [:, 1, :, -2]: rows only
+    assert as_maps(receptive_fields(graph)[-1], values[0, :, 0]).shape == (1, 9, 1)
+    _, graph = captured("linear")
+    assert as_maps(receptive_fields(graph)[-1], torch.randn(5)).shape == (5, 1, 1)
 
 
 def test_the_list_in_words_names_every_family() -> None:

@@ -9,6 +9,7 @@ from lab.augment import to_input
 from lab.errors import LabError
 from lab.graph import Graph, capture
 from lab.layers import Layer, layer_table
+from lab.receptive import as_maps
 
 SIDE = 28
 """Side of the images that a probe shows to its network, in pixels."""
@@ -44,7 +45,7 @@ class Probe:
         """
         x = to_input(image[None])  # (1, 1, 28, 28)
         out: Tensor = self._network(x, until=self.layers[layer].name)[0]
-        return out if out.dim() == 3 else out.reshape(-1, 1, 1)
+        return as_maps(self.layers[layer].field, out)
 
 
 def captured(model: nn.Module) -> Graph:
