@@ -39,11 +39,11 @@ lint: $(TESTS_READY) ## ruff, mypy, the workflows, and the notebooks' editions a
 	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
-	$(BIN)/python -m lab.notebook check
+	$(BIN)/python -m lab.course.editions check
 
 NAMES :=
 notebooks: $(TESTS_READY) ## make both editions of each notebook from its source; NAMES="fashion" for one alone
-	$(BIN)/python -m lab.notebook build $(NAMES)
+	$(BIN)/python -m lab.course.editions build $(NAMES)
 
 # -E: read every page anew, so that each warning is seen each time; -W: a warning is an error.
 SPHINX := $(BIN)/python -m sphinx -E -W --keep-going --quiet -d build/doctrees -c notebooks/book
