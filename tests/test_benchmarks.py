@@ -11,6 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import Dataset, Subset
+from torchvision import datasets
 
 from benchmarks import baselines, bench, machine, report, search
 from lab.data import Data, load
@@ -83,6 +85,19 @@ def test_the_networks_of_others_have_their_size(build: type[nn.Module], paramete
     assert build()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
+@pytest.fixture
+def few_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision's MNIST with its first 500 test images: the baselines read them one by one, after every lap."""
+    whole = datasets.MNIST
+
+    def shortened(root: Path, train: bool, transform: Any) -> Dataset[Any]:
+        images = whole(root, train=train, transform=transform)
+        return images if train else Subset(images, range(500))
+
+    monkeypatch.setattr(datasets, "MNIST", shortened)
+
+
+@pytest.mark.usefixtures("few_test_images")
 @pytest.mark.parametrize("start", [baselines.seed_baseline, baselines.pytorch_example])
 def test_baselines_learn_lap_by_lap(start: Any) -> None:
     laps = list(start(0, load("mnist").limit(2500), 2))
