@@ -65,6 +65,7 @@ links: $(BOOK_READY) ## ask every other server that the book links to whether th
 QUICK :=
 PARTS :=
 bench: $(BENCH_READY) ## measure everything in benchmarks/RESULTS.md anew; QUICK=1 for a taste, PARTS="race loop" for some
+	$(BIN)/python .ci/fetch_data.py $(SETS)
 	$(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick) $(PARTS:%=--part %)
 
 clean: ## remove what was built, the environment too
