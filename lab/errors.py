@@ -14,3 +14,7 @@ class LabError(Exception):
 
 class GraphError(LabError):
     """A network that can't be written down as a graph, or a saved graph that can't be trusted."""
+
+
+class DataError(LabError):
+    """The images cannot be had, or are not the right ones."""

@@ -11,18 +11,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from lab import _place
 from lab.errors import LabError
 
 OLDEST_PYTHON = (3, 10)
 CACHE_MEGABYTES = 150  # what the lab's data sets take up, while they are unpacked
-EXECUTORS = {"jupyter", "papermill", "nbval", "jupytext", "nbclient", "nbconvert"}
+EXECUTORS = {"jupyter", "nbval", "jupytext", "nbclient", "nbconvert"}
 """What executes notebooks from outside: a notebook that is open somewhere runs without them."""
-
-_REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"  # in a clone; an installed lab has metadata
 
 
 class NotReady(LabError):
@@ -49,17 +47,19 @@ def check_cache() -> None:
     from lab.data import cache_root
 
     root = cache_root()
-    if os.environ.get("LAB_DATA") or any((root / "MNIST" / "raw").glob("t10k-labels*")):
+    if os.environ.get("LAB_DATA"):
         return
     advice = (
         f"Set the environment variable LAB_CACHE to a folder that you may write to, with {CACHE_MEGABYTES} MB free."
     )
     try:
+        if any((root / "MNIST" / "raw").glob("t10k-labels*")):
+            return
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
             free = shutil.disk_usage(root).free
     except OSError as error:
-        raise NotReady(f"the images can't be kept in {root}: {error.strerror}. {advice}") from error
+        raise NotReady(f"the images can't be kept in {root}: {error.strerror or error}. {advice}") from error
     if free < CACHE_MEGABYTES << 20:
         raise NotReady(f"the images do not fit into {root}: {free >> 20} MB are free there. {advice}")
 
@@ -93,10 +93,12 @@ def install_missing() -> None:
 
 
 def needs() -> list[Requirement]:
-    """The packages that the lab asks for on this Python, as requirements.txt has them."""
-    if not _REQUIREMENTS.is_file():
+    """The packages that the lab asks for on this Python: as a clone's requirements.txt has them, or its metadata."""
+    root = _place.root()
+    if root is None:
         return _needs_of("lab994")
-    lines = (re.sub(r"#.*", "", line).strip() for line in _REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+    text = (root / "requirements.txt").read_text(encoding="utf-8")
+    lines = (re.sub(r"#.*", "", line).strip() for line in text.splitlines())
     return _on_this_python([line for line in lines if line])
 
 

@@ -7,7 +7,6 @@ The images stay in memory as one tensor; a batch is cut out, moved about and nor
 """
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,10 +18,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
+from lab._defaults import require_defaults
 from lab.augment import Affine, random_affine, random_gamma, to_input
 from lab.data import Data, Labelled
 from lab.errors import LabError
 from lab.muon import Muon
+from lab.switches import is_on
 
 
 class TrainingError(LabError):
@@ -102,8 +103,10 @@ def fit(
     progress: show a bar; None shows one where `is_watched`.
     watchers: their time does not count as training.
 
-    Raises TrainingError for images and labels that do not fit the network, and for a loss that is no longer finite.
+    Raises TrainingError for images and labels that do not fit the network, and for a loss that is no longer finite;
+    DefaultsError where PyTorch's default device or dtype was changed.
     """
+    require_defaults()
     _check(model, data.train, recipe)
     device = next(model.parameters()).device
     precision = _precision(recipe, device)
@@ -347,7 +350,7 @@ def _set_dropout(model: nn.Module, p: float | None) -> None:
 
 def is_watched() -> bool:
     """Is somebody there to see a run's progress? LAB_PROGRESS=0 says no (papermill, nbval, nbgrader)."""
-    return os.environ.get("LAB_PROGRESS", "1") != "0"
+    return is_on("LAB_PROGRESS", default=True)
 
 
 def _bar(steps: int, progress: bool | None) -> "tqdm[Any]":

@@ -3,8 +3,7 @@
 import os
 
 import torch
-
-import lab  # noqa: F401 (before torchvision, which it mends beside a CPU-only torch)
+from stand_ins import bare, stand_in  # noqa: F401 (fixtures; lab comes before torchvision, which it mends)
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["LAB_PROGRESS"] = "0"

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-from lab import ready
+from lab import _place, ready
 from lab.errors import LabError
 from lab.ready import NotReady
 
@@ -110,14 +110,15 @@ def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_installed_lab_knows_what_it_needs_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from_file = {package.name for package in ready.needs()}
-    monkeypatch.setattr(ready, "_REQUIREMENTS", tmp_path / "not-there.txt")
+    monkeypatch.setattr(_place, "PACKAGE", tmp_path / "lab")
+    (tmp_path / "requirements.txt").write_text("somebody-elses>=9")
     lines = [f"{name}>=1" for name in from_file] + ['pytest>=8; extra == "dev"', 'tomli>=2; python_version < "3"']
     monkeypatch.setattr(ready.importlib.metadata, "requires", lambda name: lines if name == "lab994" else None)
     assert {package.name for package in ready.needs()} == from_file
 
 
 def test_missing_packages_are_named(versions: Callable[..., None]) -> None:
-    versions(torchsummary=None, papermill=None)
+    versions(torchsummary=None, nbval=None)
     with pytest.raises(NotReady, match=r"Run `pip install 'torchsummary>=[\d.]+'`, then restart"):
         ready.check_packages()
 

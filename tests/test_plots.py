@@ -16,7 +16,8 @@ from matplotlib.axis import Axis, Tick
 from matplotlib.colors import to_rgba
 from torch import nn
 
-from lab import data, plots
+from lab import plots
+from lab._sources import catalogue
 from lab.graph import capture
 from lab.layers import layer_table
 from lab.models import SeedNet
@@ -323,7 +324,9 @@ def test_schedule(readable):
     assert list(axis.lines[0].get_ydata()) == [0, 1, 0.5, 0]
 
 
-@pytest.mark.parametrize("classes", [data._DIGITS, data._GARMENTS, data._HIRAGANA], ids=["digits", "garments", "kana"])
+@pytest.mark.parametrize(
+    "classes", [catalogue.DIGITS, catalogue.GARMENTS, catalogue.HIRAGANA], ids=["digits", "garments", "kana"]
+)
 def test_confusion_counts_what_went_wrong(readable, classes):
     matrix = torch.eye(10, dtype=torch.int64) * 990
     matrix[4, 9], matrix[7, 2] = 12, 3
@@ -337,7 +340,7 @@ def test_confusion_counts_what_went_wrong(readable, classes):
 
 
 def test_confusion_of_a_network_without_a_mistake(readable):
-    (axis,) = readable(plots.confusion(torch.eye(10, dtype=torch.int64), data._DIGITS))
+    (axis,) = readable(plots.confusion(torch.eye(10, dtype=torch.int64), catalogue.DIGITS))
     assert not axis.texts
 
 
@@ -371,7 +374,7 @@ def test_every_figure_says_in_words_what_it_shows(fields):
         ),
         "12 wrong answers; a label taken for another, most often: 4 for 9 12 times.": plots.confusion(
             torch.zeros(10, 10, dtype=torch.int64).index_put((torch.tensor([4]), torch.tensor([9])), torch.tensor(12)),
-            data._DIGITS,
+            catalogue.DIGITS,
         ),
     }
     for words, axes in drawn.items():
@@ -401,7 +404,7 @@ def test_no_figure_is_too_wide_for_a_phone_and_no_text_too_small(fields):
         plots.budget(layer_table(capture(SeedNet()))),
         plots.curves(history([0.9]), 0.994),
         plots.comparison({"a": [0.9]}, 0.994),
-        plots.confusion(torch.eye(10, dtype=torch.int64), data._GARMENTS),
+        plots.confusion(torch.eye(10, dtype=torch.int64), catalogue.GARMENTS),
     ]
     for axes in figures:
         assert axes.figure.get_size_inches()[0] <= plots.WIDTH

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import nbformat
 
+from lab import _place
 from lab._files import write_whole
 from lab.course.execution import execute
 from lab.errors import LabError
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = _place.PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
 
 
@@ -31,7 +32,7 @@ class EditionError(LabError):
 def names() -> list[str]:
     """The notebooks that the repository has. Raises EditionError outside a clone."""
     found = sorted(path.stem for path in NOTEBOOKS.glob("[!_]*.py"))
-    if not found:
+    if not found or _place.root() is None:  # beside an installed lab, `notebooks` is somebody else's
         raise EditionError(f"{NOTEBOOKS} has no notebooks: run this in a clone of the repository.")
     return found
 

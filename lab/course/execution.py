@@ -23,6 +23,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
 
+from lab import _place
 from lab._files import FileError, write_whole
 from lab.course.kernel import this_python
 from lab.errors import LabError
@@ -40,7 +41,6 @@ OUTPUT_BYTES = 20_000_000
 
 _BEGINNING = 100_000  # characters that are kept of the printed text that goes beyond it
 _SAVED = 10.0  # the notebook is saved after a cell once so many times the seconds have passed that saving takes
-_ROOT = Path(__file__).parent.parent.parent
 _ENVIRONMENT = {"DataError", "FileError", "NotReady", "MemoryError", "OutOfMemoryError", "PermissionError", "OSError"}
 """Errors of a cell that say nothing about the work: no data, no memory, no room."""
 
@@ -115,10 +115,12 @@ def execute(
 
     Writes NAME.ipynb (executed, as far as it came), NAME.html and results.json into `out`, from where an earlier run's
     are removed first. Ctrl-C ends it with the state "interrupted". Raises RubricError for a rubric without the limits
-    that are asked for, NoKernel, and ExecutionError where another run is going on in `out`, or it can't be written to.
+    that are asked for, NoKernel, LabError where the working folder hides the lab, and ExecutionError where another run
+    is going on in `out`, or it can't be written to.
     """
     bars = _Bars.of(load_rubric(name) if rubric is None else rubric, bool(parameters.get("quick")))
     kernel = this_python()
+    _place.check_free(Path.cwd())
     with _writing_to(out), _alone_in(out):
         run = _Run(edition, name, parameters, out)
         run.begin()
@@ -299,7 +301,7 @@ def _with_parameters(edition: nbformat.NotebookNode, parameters: dict[str, Any])
 
 def _environment() -> dict[str, str]:
     """The kernel's: it finds this lab, and draws no bars of its own."""
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(_place.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     return os.environ | {"LAB_PROGRESS": "0", "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
 
 
