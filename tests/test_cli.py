@@ -381,7 +381,7 @@ def test_network_that_cannot_be_captured_is_not_trained_first(small_data, monkey
 # -- lab run -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("state", "status"), [("passed", 0), ("done", 1), ("broken", 2), ("interrupted", 2)])
+@pytest.mark.parametrize(("state", "status"), [("passed", 0), ("done", 1), ("broken", 2), ("interrupted", 130)])
 def test_run(monkeypatch, state, status):
     from lab.course import execution
 

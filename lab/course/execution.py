@@ -67,8 +67,8 @@ class Outcome:
 
     @property
     def exit_status(self) -> int:
-        """0 if it passed, 1 if the work falls short, 2 if it could not be judged."""
-        return 0 if self.passed else 1 if self.state == "done" else 2
+        """0 if it passed, 1 if the work falls short, 2 if it could not be judged, 130 if a person stopped it."""
+        return 0 if self.passed else {"done": 1, "interrupted": 130}.get(self.state, 2)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain numbers and strings, for JSON."""
@@ -126,13 +126,13 @@ def execute(
         run.begin()
         try:
             state, reason = run.execute(kernel)
+            result = _handed_over(run.notebook)
+            if state == "done" and not reason:
+                reason = _judged(bars, result)
+            return run.end(state, reason, result)
         except BaseException as error:
             run.broke_off(f"the run broke off: {error}")
             raise
-        result = _handed_over(run.notebook)
-        if state == "done" and not reason:
-            reason = _judged(bars, result)
-        return run.end(state, reason, result)
 
 
 _State = Literal["running", "done", "interrupted", "broken"]

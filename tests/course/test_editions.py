@@ -96,6 +96,31 @@ def test_every_exercise_is_checked_and_the_points_are_whole(name: str, count: in
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("given", "epochs", "images"),
+    [
+        ({"quick": True}, 2, 12_000),
+        ({"quick": True, "epochs": 5}, 5, 12_000),
+        ({"quick": True, "train_limit": 300}, 2, 300),
+        ({"train_limit": 300}, None, 300),
+        ({}, None, 0),
+    ],
+)
+def test_a_run_obeys_what_it_was_told_quick_or_not(
+    name: str, given: dict[str, Any], epochs: int | None, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LAB_QUICK", raising=False)
+    code = [cell.source for cell in solved_edition(name).cells if cell.cell_type == "code"]
+    (chosen,) = (re.findall(r"(?m)^(?:epochs|train_limit) = .* or .*$", source) for source in code if "load(" in source)
+    values: dict[str, Any] = {}
+    exec(code[0], values)
+    values |= given
+    exec("\n".join(chosen), values)
+    assert values["epochs"] == (epochs or {"mnist_994": 12, "fashion": 10}[name])
+    assert values["train_limit"] == images
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_cells_are_short(name: str) -> None:
     for cell in solved_edition(name).cells:
         lines = [line for line in cell.source.splitlines() if line.strip()]

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -177,12 +178,16 @@ def test_a_cell_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def late(seconds: float) -> str:
-    """A cell after which the kernel says that it is idle only `seconds` after its answer, as on a busy machine."""
-    return (
-        "import time\nshell = get_ipython().kernel\npublish = shell._publish_status\n"
-        f"def delayed(status, *rest, **more):\n    time.sleep({seconds} if status == 'idle' else 0)\n"
-        "    return publish(status, *rest, **more)\nshell._publish_status = delayed"
-    )
+    """A cell after which the kernel says only `seconds` after its answer that it is idle, as on a busy machine."""
+    return f"""import time
+kernel = get_ipython().kernel
+publish = kernel._publish_status
+def delayed(status, *rest, **more):
+    if status == "idle":
+        kernel._publish_status = publish
+        time.sleep({seconds})
+    return publish(status, *rest, **more)
+kernel._publish_status = delayed"""
 
 
 def test_an_output_that_takes_longer_than_four_seconds_is_waited_for(tmp_path: Path) -> None:
@@ -245,7 +250,7 @@ def test_ctrl_c_keeps_what_was_executed_and_says_so(tmp_path: Path) -> None:
     started = time.monotonic()
     outcome = run(tmp_path, "print('kept')", STOP)
     assert time.monotonic() - started < 30
-    assert (outcome.state, outcome.passed, outcome.exit_status) == ("interrupted", False, 2)
+    assert (outcome.state, outcome.passed, outcome.exit_status) == ("interrupted", False, 130)
     assert outcome.line().startswith("INTERRUPTED accuracy=-")
     assert "interrupted in cell 3" in outcome.reason
     assert written(tmp_path)["state"] == "interrupted"
@@ -298,19 +303,37 @@ def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
         run(tmp_path / "file" / "out")
 
 
-def test_a_full_disk_is_one_message_and_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = execution.write_whole
+FULL = """import resource, sys, pathlib
+sys.path.insert(0, {tests!r})
+from test_execution import run
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    run(pathlib.Path({out!r}), "print('x' * 300_000)")
+except Exception as error:
+    print(type(error).__name__, error)"""
 
-    def full(path: Path, content: str | bytes) -> None:
-        if path.suffix == ".ipynb":
-            raise execution.FileError(f"{path} cannot be written: No space left on device")
-        write(path, content)
 
-    monkeypatch.setattr(execution, "write_whole", full)
-    with pytest.raises(ExecutionError, match=r"mnist_994.ipynb cannot be written: No space left on device. Make room"):
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file's size")
+def test_a_full_disk_is_one_message_and_no_result(tmp_path: Path) -> None:
+    """A limit on a file's size, as a quota has it, stands for the full disk."""
+    program = FULL.format(tests=str(Path(__file__).parent), out=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.stderr, done.stdout.count("\n")) == ("", 1)
+    path = tmp_path / "mnist_994.ipynb"
+    message = (
+        f"ExecutionError {path} cannot be written: File too large. Make room, or choose another folder with --out."
+    )
+    assert done.stdout.strip() == message
+    assert (written(tmp_path)["state"], written(tmp_path)["passed"]) == ("broken", False)
+    assert "File too large" in written(tmp_path)["reason"]
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_says_so(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ExecutionError, match="Choose another folder"):
         run(tmp_path)
-    assert written(tmp_path)["state"] == "broken"
-    assert "No space left" in written(tmp_path)["reason"]
+    tmp_path.chmod(0o700)
 
 
 # -- progress ---------------------------------------------------------------------------------------------------------
