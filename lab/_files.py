@@ -7,6 +7,7 @@ there; `sweep` removes what no living process writes to.
 """
 
 import contextlib
+import glob
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ from lab.errors import LabError
 
 PART_HOURS = 6.0  # a partial file of another machine's process is taken for abandoned after so many hours
 _SUFFIX = ".part"
+_LONGEST = 100  # characters that are kept of a name: it has 255 bytes at most
 _HERE = f"{zlib.crc32(socket.gethostname().encode('utf-8', 'replace')):08x}"  # a process id means nothing elsewhere
 
 
@@ -38,6 +40,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
     path = Path(path)
     encoded = content.encode("utf-8", "replace") if isinstance(content, str) else content
     part = path.with_name(part_name(path.name))
+    sweep(path.parent, path.name)
     try:
         try:
             part.write_bytes(encoded)
@@ -83,13 +86,16 @@ def read_regular(path: str | os.PathLike[str], largest: int) -> bytes:
 
 def part_name(name: str) -> str:
     """A name for what becomes `name`, of no other process and no other call: a file's, or a folder's."""
-    return f"{name[:100]}.{_HERE}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"  # a name has 255 bytes at most
+    return f"{name[:_LONGEST]}.{_HERE}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
 
 
-def sweep(folder: Path) -> None:
-    """Remove from `folder` the partial files and folders that no living process writes to. What fails is left."""
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove from `folder` what is half written, of `name` or of all, and no living process writes to.
+
+    What can't be removed is left.
+    """
     with contextlib.suppress(OSError):
-        for path in folder.glob(f"*{_SUFFIX}"):
+        for path in folder.glob(f"{glob.escape(name[:_LONGEST])}*{_SUFFIX}"):
             with contextlib.suppress(OSError):
                 found = path.lstat()
                 if _abandoned(path, found):

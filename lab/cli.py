@@ -273,11 +273,14 @@ def run(
 ) -> None:
     """Execute the solved notebook NAME (mnist_994 or fashion), with real training, and assert its assignment.
 
-    Writes the executed notebook, an HTML page and results.json. Status 1 if the assignment is not met.
+    Writes the executed notebook, an HTML page and results.json. Status 1 if the assignment is not met, 2 if that can't
+    be said: no data, no kernel, no room. Ctrl-C keeps what was executed and gives 130.
     """
-    from lab.notebook import run_lab
+    from lab.course.editions import solved_edition
+    from lab.course.execution import execute
 
     parameters = {"seed": seed, "epochs": epochs, "train_limit": train_limit, "quick": quick}
-    outcome = run_lab({key: value for key, value in parameters.items() if value is not None}, out, name)
+    given = {key: value for key, value in parameters.items() if value is not None}
+    outcome = execute(solved_edition(name), name, given, out)
     click.echo(json.dumps(outcome.to_dict(), indent=1) if as_json else outcome.line())
-    sys.exit(0 if outcome.passed else 1)
+    sys.exit(outcome.exit_status)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from lab._defaults import require_defaults
 from lab._sources import cache, formats
 from lab._sources.cache import cache_root
 from lab._sources.catalogue import DATASETS, File
@@ -99,8 +100,9 @@ def load(name: str = "mnist", folder: str | os.PathLike[str] | None = None) -> D
     set has 60,000 images, those of the others 10,000.
 
     Raises DataError, which names each source with its reason, if no source has the files; if the cache cannot
-    be written; and if the name is unknown.
+    be written; and if the name is unknown. Raises DefaultsError where PyTorch's default device or dtype was changed.
     """
+    require_defaults()
     if name not in DATASETS:
         raise DataError(f"There is no data set {name!r}. The lab knows {', '.join(DATASETS)}.")
     dataset = DATASETS[name]

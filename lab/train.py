@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
+from lab._defaults import require_defaults
 from lab.augment import Affine, random_affine, random_gamma, to_input
 from lab.data import Data, Labelled
 from lab.errors import LabError
@@ -102,8 +103,10 @@ def fit(
     progress: show a bar; None shows one where `is_watched`.
     watchers: their time does not count as training.
 
-    Raises TrainingError for images and labels that do not fit the network, and for a loss that is no longer finite.
+    Raises TrainingError for images and labels that do not fit the network, and for a loss that is no longer finite;
+    DefaultsError where PyTorch's default device or dtype was changed.
     """
+    require_defaults()
     _check(model, data.train, recipe)
     device = next(model.parameters()).device
     precision = _precision(recipe, device)

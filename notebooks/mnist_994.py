@@ -26,8 +26,8 @@
 import os
 
 seed = 0
-epochs = 12
-train_limit = 0  # use only so many training images; 0 uses all
+epochs = None  # of the final run; None: 12, or 2 if it is a quick one
+train_limit = None  # use only so many training images; None: all, or 12,000 in a quick run
 quick = bool(os.environ.get("LAB_QUICK"))  # a short run, to see that everything works
 
 # %% tags=["setup"]
@@ -67,8 +67,8 @@ print("the lab,", lab.__version__, "on torch", torch.__version__.split("+")[0])
 # %%
 from lab.data import load
 
-if quick:
-    epochs, train_limit = 2, 12_000
+epochs = epochs or (2 if quick else 12)
+train_limit = train_limit or (12_000 if quick else 0)
 data = load("mnist").split(seed=0)
 if train_limit:
     data = data.limit(train_limit)

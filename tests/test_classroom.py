@@ -118,7 +118,7 @@ def test_an_installed_lab_knows_what_it_needs_too(monkeypatch: pytest.MonkeyPatc
 
 
 def test_missing_packages_are_named(versions: Callable[..., None]) -> None:
-    versions(torchsummary=None, papermill=None)
+    versions(torchsummary=None, nbval=None)
     with pytest.raises(NotReady, match=r"Run `pip install 'torchsummary>=[\d.]+'`, then restart"):
         ready.check_packages()
 

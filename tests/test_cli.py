@@ -381,23 +381,25 @@ def test_network_that_cannot_be_captured_is_not_trained_first(small_data, monkey
 # -- lab run -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("passed", [True, False])
-def test_run(monkeypatch, passed):
-    from lab import notebook
+@pytest.mark.parametrize(("state", "status"), [("passed", 0), ("done", 1), ("broken", 2), ("interrupted", 130)])
+def test_run(monkeypatch, state, status):
+    from lab.course import execution
 
-    def run_lab(parameters, out, name):
+    def execute(edition, name, parameters, out):
         assert (parameters, name) == ({"seed": 4, "epochs": 2, "quick": True}, "mnist_994")
-        reason = "" if passed else "accuracy 99.30%, wants at least 99.40%"
-        return notebook.Outcome(passed, reason, 0.993, 18_650, 2, 12.3, str(out / "mnist_994.ipynb"))
+        reason = "" if state == "passed" else "accuracy 99.30%, wants at least 99.40%"
+        path, ended = str(out / "mnist_994.ipynb"), "done" if state == "passed" else state
+        return execution.Outcome(not reason, reason, 0.993, 18_650, 2, 12.3, path, {}, ended)
 
-    monkeypatch.setattr(notebook, "run_lab", run_lab)
+    monkeypatch.setattr(execution, "execute", execute)
     arguments = ["run", "--seed", 4, "--epochs", 2, "--quick", "--out", "here"]
     plain, as_json = call(*arguments), call(*arguments, "--json")
-    assert plain.exit_code == as_json.exit_code == (0 if passed else 1)
+    assert plain.exit_code == as_json.exit_code == status
     line = "accuracy=0.9930 parameters=18650 epochs=2 seconds=12"
-    end = f"PASS {line}" if passed else f"FAIL {line}: accuracy 99.30%, wants at least 99.40%"
+    first = {"passed": "PASS", "done": "FAIL"}.get(state, state.upper())
+    end = f"{first} {line}" if state == "passed" else f"{first} {line}: accuracy 99.30%, wants at least 99.40%"
     assert plain.stdout.splitlines()[-1] == end
-    assert json.loads(as_json.stdout)["passed"] is passed
+    assert json.loads(as_json.stdout)["passed"] is (state == "passed")
 
 
 def test_run_called_wrongly():

@@ -76,3 +76,7 @@ def test_sweep_removes_what_a_killed_process_left_and_no_other(tmp_path):
     sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {ours.name, theirs.name, "file"}
     sweep(tmp_path / "nowhere")  # and no error
+    for name in (left, left.replace("file", "other")):
+        (tmp_path / name).touch()
+    write_whole(tmp_path / "file", "whole")  # sweeps before its own door
+    assert {path.name for path in tmp_path.iterdir()} == {ours.name, theirs.name, "file", left.replace("file", "other")}

@@ -62,10 +62,9 @@ def find_files(dataset: Dataset, folder: str | os.PathLike[str] | None) -> tuple
 def in_own_folder(dataset: Dataset, folder: str | os.PathLike[str]) -> list[Place]:
     """The place of each file in `folder`. Raises Unavailable."""
     try:
-        absolute = _absolute(folder)
+        return find_all(dataset, _absolute(folder))
     except (OSError, RuntimeError, ValueError) as error:  # ~nobody, say
         raise Unavailable(str(error)) from error
-    return find_all(dataset, absolute)
 
 
 def lacking(dataset: Dataset) -> list[File]:
@@ -154,13 +153,13 @@ def _lacking(dataset: Dataset, raw: Path) -> dict[File, str]:
 
 def _in_disguise(dataset: Dataset, missing: Sequence[File], raw: Path) -> set[File]:
     """Those of `missing` that a person put into the cache under other names, packed or a folder off: kept rightly."""
-    if not missing:
-        return set()
-    found, _ = find(dataset, missing, raw.parent)
-    for file, place in found.items():
-        write_whole(raw / file.stored, stored_at(file, place))
-        _problem(file, raw / file.stored)  # see that the file is beside its .gz
-    return set(found)
+    kept: set[File] = set()
+    with contextlib.suppress(Unavailable, DataError):  # it may have changed by now
+        for file, place in find(dataset, missing, raw.parent)[0].items() if missing else ():
+            write_whole(raw / file.stored, stored_at(file, place))
+            _problem(file, raw / file.stored)  # see that the file is beside its .gz
+            kept.add(file)
+    return kept
 
 
 def _problem(file: File, path: Path) -> str:

@@ -72,6 +72,7 @@ def test_own_folder_without_the_gz_cannot_be_checked(stand_in, tmp_path):
 
 # --- as people have them ----------------------------------------------------------------------------------
 
+DAMAGES = 20  # of each form; 4,000 were tried once
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in DATASETS["mnist"].files)
 
 
@@ -308,3 +309,27 @@ def test_a_gz_that_unpacks_to_more_is_left_early(stand_in, tmp_path):
     own = tiny.put(tmp_path / "own", packed=True)
     (own / f"{LABELS}.gz").write_bytes(gzip.compress(bytes(50_000_000), 1))
     assert f"{LABELS}.gz cannot be unpacked: it holds more bytes, wants 28" in reason(own)
+
+
+@pytest.mark.parametrize("form", [archive, archive_of_gz, keras, wide_and_flat_arrays, dotted_gz])
+def test_damaged_files_are_told_and_never_a_traceback(stand_in, tmp_path, form):
+    """A few bytes changed, cut off or doubled, at random."""
+    tiny = stand_in()
+    own = tmp_path / "own"
+    own.mkdir()
+    form(tiny, own)
+    good = {path: path.read_bytes() for path in own.iterdir()}
+    random = np.random.default_rng(994)
+    for _ in range(DAMAGES):
+        for path, content in good.items():
+            damaged = bytearray(content)
+            ends = [int(random.integers(0, 200)), int(random.integers(max(0, len(content) - 400), len(content)))]
+            for at in [*ends, int(random.integers(0, len(content)))]:
+                damaged[at : at + int(random.integers(0, 3))] = random.bytes(int(random.integers(0, 3)))
+            path.write_bytes(damaged)
+        try:
+            found = search.find_all(DATASETS["mnist"], own)
+        except search.Unavailable:
+            continue
+        for file, place in zip(DATASETS["mnist"].files, found, strict=True):
+            assert search.content_at(file, place) == tiny.contents[file.name]

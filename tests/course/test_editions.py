@@ -1,0 +1,207 @@
+"""The notebooks' editions."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from lab.course import editions
+from lab.course.editions import EditionError, solved_edition, student_edition
+from lab.course.execution import execute
+from lab.course.kernel import this_python
+from lab.rules import load_rubric
+
+NAMES = ["fashion", "mnist_994"]
+
+TINY = """# %% tags=["parameters"]
+accuracy = 0.995
+quick = False
+
+# %% nbgrader={"grade": false, "grade_id": "answer", "locked": false, "schema_version": 3, "solution": true}
+def answer():
+    ### BEGIN SOLUTION
+    return 42
+    ### END SOLUTION
+
+# %%
+from lab.notebook import hand_over
+hand_over({"accuracy": accuracy, "parameters": 19_999, "epochs": 19})
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with one tiny notebook, which mnist_994's rubric judges."""
+    path = tmp_path / "notebooks" / "mnist_994.py"
+    path.parent.mkdir()
+    path.write_text(TINY)
+    monkeypatch.setattr(editions, "NOTEBOOKS", path.parent)
+    return path
+
+
+def exercises(edition: nbformat.NotebookNode) -> list[Any]:
+    return [cell for cell in edition.cells if cell.metadata.get("nbgrader", {}).get("solution")]
+
+
+# -- editions ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_notebook_has_a_rubric_of_its_name_with_a_lower_bar_for_quick_runs() -> None:
+    assert editions.names() == NAMES
+    for name in NAMES:
+        rubric = load_rubric(name)
+        assert rubric.accuracy_bar(quick=True) < rubric.accuracy_bar(quick=False) == rubric.limit("accuracy")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_editions_are_what_the_source_gives(name: str) -> None:
+    editions.check(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_committed_shows_no_warning_and_no_ones_paths(name: str) -> None:
+    solved = nbformat.read(editions.NOTEBOOKS / f"{name}_solved.ipynb", as_version=4)
+    outputs = [output for cell in solved.cells for output in cell.get("outputs", [])]
+    assert outputs
+    assert not [output for output in outputs if output.get("name") == "stderr" or output.output_type == "error"]
+    shown = [output.get("text", "") + str(output.get("data", {}).get("text/plain", "")) for output in outputs]
+    assert not [text for text in shown if "/home/" in text or "/root" in text or "/tmp" in text or "/Users" in text]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_students_copy_has_a_stub_for_every_solution_and_no_outputs(name: str) -> None:
+    student, solved = student_edition(name), solved_edition(name)
+    assert len(student.cells) == len(solved.cells)
+    for stub, solution in zip(exercises(student), exercises(solved), strict=True):
+        assert "raise NotImplementedError()" in stub.source
+        assert "raise NotImplementedError" not in solution.source
+        assert stub.source.startswith("# EXERCISE")
+    for edition in (student, solved):
+        assert not any("SOLUTION" in cell.source for cell in edition.cells)
+        assert not any(cell.get("outputs") for cell in edition.cells)
+
+
+@pytest.mark.parametrize(("name", "count", "points"), [("mnist_994", 12, 16), ("fashion", 4, 6)])
+def test_every_exercise_is_checked_and_the_points_are_whole(name: str, count: int, points: int) -> None:
+    cells = [cell.metadata.nbgrader for cell in solved_edition(name).cells if "nbgrader" in cell.metadata]
+    solutions = [cell.grade_id for cell in cells if cell.solution]
+    graded = [cell.grade_id for cell in cells if cell.grade]
+    assert graded == [f"{exercise}-check" for exercise in solutions]
+    assert len(set(solutions)) == count
+    assert sum(cell.points for cell in cells if cell.grade) == points
+    assert all(cell.locked for cell in cells if cell.grade)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("given", "epochs", "images"),
+    [
+        ({"quick": True}, 2, 12_000),
+        ({"quick": True, "epochs": 5}, 5, 12_000),
+        ({"quick": True, "train_limit": 300}, 2, 300),
+        ({"train_limit": 300}, None, 300),
+        ({}, None, 0),
+    ],
+)
+def test_a_run_obeys_what_it_was_told_quick_or_not(
+    name: str, given: dict[str, Any], epochs: int | None, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LAB_QUICK", raising=False)
+    code = [cell.source for cell in solved_edition(name).cells if cell.cell_type == "code"]
+    (chosen,) = (re.findall(r"(?m)^(?:epochs|train_limit) = .* or .*$", source) for source in code if "load(" in source)
+    values: dict[str, Any] = {}
+    exec(code[0], values)
+    values |= given
+    exec("\n".join(chosen), values)
+    assert values["epochs"] == (epochs or {"mnist_994": 12, "fashion": 10}[name])
+    assert values["train_limit"] == images
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cells_are_short(name: str) -> None:
+    for cell in solved_edition(name).cells:
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        is_set_up = "setup" in cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("solution") and not is_set_up:
+            assert len(lines) <= 10, cell.source
+
+
+@pytest.mark.parametrize(("name", "least"), [("mnist_994", 25), ("fashion", 5)])
+def test_every_figure_of_the_solved_edition_says_in_words_what_it_shows(name: str, least: int) -> None:
+    solved = nbformat.read(editions.NOTEBOOKS / f"{name}_solved.ipynb", as_version=4)
+    outputs = [output for cell in solved.cells for output in cell.get("outputs", [])]
+    figures = [output.data for output in outputs if "image/png" in output.get("data", {})]
+    assert len(figures) >= least
+    for figure in figures:
+        (words,) = re.findall(r'<img [^>]*alt="([^"]+)"', figure["text/html"])
+        assert len(words) > 30
+
+
+def test_an_edition_that_differs_from_the_source_is_found(source: Path) -> None:
+    student, solved = (source.with_name(f"mnist_994{end}.ipynb") for end in ("", "_solved"))
+    with pytest.raises(EditionError, match=r"mnist_994\.ipynb is not what mnist_994\.py gives"):
+        editions.check("mnist_994")
+    nbformat.write(student_edition("mnist_994"), student)
+    nbformat.write(solved_edition("mnist_994"), solved)
+    editions.check("mnist_994")
+    changed = solved_edition("mnist_994")
+    changed.cells[2].outputs = [nbformat.v4.new_output("stream", text="outputs do not count")]
+    nbformat.write(changed, solved)
+    editions.check("mnist_994")
+    changed.cells[2].source += " "
+    nbformat.write(changed, solved)
+    with pytest.raises(EditionError, match=r"mnist_994_solved\.ipynb"):
+        editions.check("mnist_994")
+
+
+def test_without_a_clone_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(editions, "NOTEBOOKS", tmp_path / "nowhere")
+    with pytest.raises(EditionError, match="run this in a clone"):
+        solved_edition("mnist_994")
+
+
+@pytest.mark.parametrize("name", ["cifar", "../notebooks/fashion", ""])
+def test_a_notebook_that_there_is_not(name: str) -> None:
+    with pytest.raises(EditionError, match="take fashion, mnist_994"):
+        solved_edition(name)
+
+
+def test_building_writes_both_editions_and_keeps_the_old_one_of_a_run_that_falls_short(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(editions, "ROOT", source.parent.parent)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))
+    editions.build("mnist_994")
+    assert capsys.readouterr().out.startswith("mnist_994: PASS accuracy=0.9950")
+    editions.check("mnist_994")
+    solved = source.with_name("mnist_994_solved.ipynb").read_text()
+    assert "papermill" not in solved
+    source.write_text(TINY.replace("0.995", "0.5"))
+    with pytest.raises(EditionError, match="was not replaced"):
+        editions.build("mnist_994")
+    assert source.with_name("mnist_994_solved.ipynb").read_text() == solved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_quick_run_passes_and_the_untouched_copy_fails_only_with_not_implemented(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = execute(solved_edition(name), name, {"quick": True}, tmp_path)
+    assert outcome.passed, outcome.line()
+    assert outcome.parameters is not None
+    assert 15_000 < outcome.parameters < 20_000
+    assert outcome.epochs == 2
+    executed = nbformat.read(outcome.notebook, as_version=4)
+    assert not [o for cell in executed.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"]
+
+    monkeypatch.setenv("LAB_QUICK", "1")
+    student = student_edition(name)
+    NotebookClient(student, allow_errors=True, **this_python()).execute()
+    errors = [o for cell in student.cells for o in cell.get("outputs", []) if o.output_type == "error"]
+    assert {error.ename for error in errors} == {"NotImplementedError"}
+    failed = [c.metadata.nbgrader.grade_id for c in student.cells if "nbgrader" in c.metadata and c.get("outputs")]
+    assert failed == [cell.metadata.nbgrader.grade_id + "-check" for cell in exercises(student)]
