@@ -27,6 +27,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -117,14 +118,12 @@ class Child:
         )
 
     def _ask(self, process: subprocess.Popen[bytes], input_shape: tuple[int, int, int], folder: str) -> None:
-        job = {"target": self.target, "input_shape": input_shape, "folder": folder}
-        job |= {"seconds": self.seconds, "memory": self.memory}
+        limits = {"seconds": self.seconds, "memory": self.memory}
+        job = {"target": self.target, "input_shape": input_shape, "folder": folder, **limits}
         assert process.stdin is not None
-        try:
+        with suppress(OSError):  # it is gone: its output says why
             process.stdin.write(json.dumps(job).encode() + b"\n")
             process.stdin.close()
-        except OSError:  # it is gone: its output says why
-            pass
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         """Until it ends by itself. Raises ChildError where it passes a limit."""
@@ -150,10 +149,8 @@ class Child:
         if self._process is None:
             return
         if os.name == "posix":
-            try:
+            with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of the dead
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of the dead
-                pass
         elif self._process.poll() is None:
             command = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
             subprocess.run(command, capture_output=True, check=False)
@@ -161,10 +158,8 @@ class Child:
             if not (left := _marked(self._token)):
                 break
             for pid in left:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
         self._process.wait()
         self._reader.join(timeout=1)
 
@@ -279,10 +274,8 @@ def main() -> None:
         content = json.dumps({"kind": kind, "message": message[:MAX_MESSAGE]})
         (folder / "error.json").write_text(content, encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(OSError, ValueError):
             stream.flush()
-        except (OSError, ValueError):
-            pass
     os._exit(0)  # neither threads that go on nor what is registered for the end of Python
 
 
