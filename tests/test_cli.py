@@ -386,7 +386,7 @@ def test_interrupted_training_has_a_status_of_its_own(small_data, monkeypatch):
         (["--epochs", "0"], "Invalid value for '--epochs': 0 is not in the range x>=1"),
         (["--seeds", "0"], "Invalid value for '--seeds': 0 is not in the range x>=1"),
         (["--save", "net.py"], "Invalid value for '--save': Directory 'net.py' is a file."),
-        (["--save", "net.py/folder"], "Not a directory: "),
+        (["--save", "net.py/folder"], "cannot save in net.py/folder: Not a directory. Choose another"),
     ],
 )
 def test_train_called_wrongly(arguments, message):
@@ -450,7 +450,7 @@ def test_a_failure_with_json_prints_json():
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ZeroDivisionError("once"), "error: the lab itself fails: ZeroDivisionError: once. Please report it"),
+        (ZeroDivisionError("once"), "error: the lab itself fails: ZeroDivisionError: once. Please report this"),
         (OSError(28, "No space left on device", "net/x"), "error: net/x: No space left on device. Is the disk full"),
         (PermissionError(13, "Permission denied", "y"), "error: y: Permission denied."),
     ],

@@ -245,7 +245,7 @@ def test_a_graph_is_decayed_like_its_module() -> None:
     for recipe in (Recipe(), PRESETS["sprint"].recipe):
         groups = [
             [
-                (sorted(tuple(p.shape) for p in group["params"]), group["weight_decay"])
+                (sorted(tuple(p.shape) for p in group["params"]), group.get("weight_decay"))
                 for group in optimizer.param_groups
             ]
             for model in (LabNet(), capture(LabNet()).build())
