@@ -6,7 +6,8 @@
 Whatever the code does in there (exit, crash, loop, fill the memory, replace the lab's functions, print a verdict) ends
 in one message here, and changes nothing here: the child writes the graph with `lab.graph.save` into a temporary
 folder, this side reads it with `lab.graph.load`, which checks it like any saved graph. Nothing is unpickled, no printed
-line is believed. What the code prints is shown on stderr, shortened and without terminal escapes.
+line is believed. What the code prints is shown on stderr behind a bar,
+shortened and without terminal escapes.
 
 Limits: LAB_CHILD_SECONDS of wall time (60), LAB_CHILD_MEMORY in MB beyond what torch itself takes (4,096), 64
 processes, 16 MB of output. Memory and processes are limited where the system can do it: on Linux. Elsewhere time and
@@ -171,9 +172,12 @@ class Child:
         process.stdout.close()
 
     def _show_printed(self) -> None:
-        if text := harmless(self._shown.decode("utf-8", "backslashreplace")):
-            left_out = self._printed - len(self._shown)
-            print(text.rstrip("\n"), f"\n({left_out:,} bytes more)" if left_out > 0 else "", sep="", file=sys.stderr)
+        """On stderr, each line behind a bar: nobody takes it for the lab's own words."""
+        lines = harmless(self._shown.decode("utf-8", "backslashreplace")).splitlines()
+        left_out = self._printed - len(self._shown)
+        lines += [f"({left_out:,} bytes more)"] if left_out > 0 else []
+        for line in lines:
+            print(f"| {line}", file=sys.stderr)
 
     def _result(self, status: int, folder: Path) -> Graph:
         if (folder / "error.json").is_file():

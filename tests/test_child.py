@@ -72,7 +72,9 @@ def test_what_ends_or_fills_the_process_is_a_message(write, monkeypatch, capfd, 
     with pytest.raises(LabError) as caught:
         graph_of(write(init, forward))
     assert words in str(caught.value)
-    assert "PASS" not in capfd.readouterr().out
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert all(line.startswith("| ") for line in printed.err.splitlines())
 
 
 @pytest.mark.parametrize("forever", ["while True: pass", "time.sleep(1000)"])
@@ -111,7 +113,7 @@ def test_what_is_printed_is_bounded_and_harmless(write, monkeypatch, capfd) -> N
     graph_of(write("print('seen \\x1b[2J' + 'x' * 100_000)"))
     seen = capfd.readouterr()
     assert seen.out == ""
-    assert seen.err.startswith("seen \\x1b[2Jxxx")
+    assert seen.err.startswith("| seen \\x1b[2Jxxx")
     assert len(seen.err) < 20_000
     assert "bytes more" in seen.err
     monkeypatch.setattr(_child, "MAX_PRINTED", 10**6)
