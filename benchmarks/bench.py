@@ -27,7 +27,7 @@ from lab.graph import capture
 from lab.layers import layer_table
 from lab.models import LabNet, SeedNet, SprintNet, StagesNet
 from lab.presets import PRESETS, Preset
-from lab.runs import run
+from lab.runs import train_once
 from lab.targets import network
 from lab.train import Recipe, fit
 
@@ -233,7 +233,7 @@ def _track(name: str, preset: Preset, size: Size) -> Contestants:
 def _seeds(target: str, recipe: Recipe, data: Data, seeds: int, device: str = "cpu") -> Iterator[Record]:
     """One whole run a seed; the test set is read once, after each."""
     for seed in range(seeds):
-        done = run(lambda: network(target), data, replace(recipe, seed=seed), progress=False, device=device)
+        done = train_once(lambda: network(target), data, replace(recipe, seed=seed), progress=False, device=device)
         whole(done.history)
         yield {
             "target": target,

@@ -1,13 +1,14 @@
 """What a person can type. Each command parses, calls, prints.
 
-Exit status: 0, 1 (the work falls short) or 2 (the call is wrong).
+Exit status: 0; 1, the work falls short; 2, the call is wrong, or the lab or the machine fails; 130, Ctrl-C.
+With --json whatever ends with 2 or 130 prints {"error": …} too.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,26 +17,71 @@ import click
 
 import lab
 from lab import _threads
+from lab._child import Child, is_saved
+from lab._terminal import harmless
 from lab.errors import LabError
 
 if TYPE_CHECKING:
     from lab.graph import Graph
     from lab.layers import Layer
+    from lab.runs import Run
+
+WRONG, INTERRUPTED = 2, 130
 
 
 class _Commands(click.Group):
-    """Shows a LabError, and a folder that can't be written to, as its message alone, and ends with status 2."""
+    """Shows whatever goes wrong as a message alone, and ends with a status that says so; never with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         _threads.spin_briefly()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # for names that the terminal can't show
+        as_json = "--json" in [*ctx._protected_args, *ctx.args]
         try:
             return super().invoke(ctx)
-        except (LabError, PermissionError, NotADirectoryError) as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(2)
+        except click.UsageError as error:
+            if as_json:
+                _say(json.dumps({"error": error.format_message()}))
+            raise
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except (KeyboardInterrupt, click.Abort):
+            _fail("interrupted: nothing is judged.", as_json, INTERRUPTED)
+        except LabError as error:
+            _fail(str(error), as_json)
+        except BrokenPipeError:  # who read the answer has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(WRONG)
+        except OSError as error:
+            _fail(_in_words(error), as_json)
+        except Exception as error:  # whatever it is, it is not the person's work that falls short
+            what = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+            advice = (
+                "Please report this with what you typed and what LAB_DEBUG=1 in front of it prints (CONTRIBUTING.md)."
+            )
+            _fail(f"the lab itself fails: {what}. {advice}", as_json)
+
+
+def _fail(message: str, as_json: bool, status: int = WRONG) -> NoReturn:
+    if os.environ.get("LAB_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    if as_json:
+        _say(json.dumps({"error": message}))
+    click.echo(harmless(f"error: {message}"), err=True)
+    sys.exit(status)
+
+
+def _in_words(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}. Is the disk full, or may you not write there?"
+
+
+def _say(text: str) -> None:
+    """To stdout; names in it are a person's own, and draw nothing on the terminal."""
+    click.echo(harmless(text))
 
 
 def _shape(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int, int] | None:
@@ -51,11 +97,6 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return c, h, w
 
 
-def _prints_aside() -> contextlib.redirect_stdout[Any]:
-    """What a student's own code prints is not the command's answer: it goes to stderr."""
-    return contextlib.redirect_stdout(sys.stderr)
-
-
 _input_shape = click.option("--input", "input_shape", metavar="CxHxW", callback=_shape, help="Shape of one image.")
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _seed = click.option(
@@ -66,11 +107,16 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(lab.__version__, prog_name="lab")
-def main() -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of whatever fails (LAB_DEBUG=1 does too).")
+def main(debug: bool) -> None:
     """The 99.4 Lab: build a small MNIST network step by step, see what it sees, check it.
 
     TARGET names a network: file.py, file.py:Class, notebook.ipynb, a saved graph's folder, or package.module:callable.
+
+    Exit status: 0; 1, the work falls short; 2, the call is wrong or something fails; 130, interrupted.
     """
+    if debug:
+        os.environ["LAB_DEBUG"] = "1"
 
 
 @main.command()
@@ -82,14 +128,13 @@ def inspect(target: str, input_shape: tuple[int, int, int] | None, as_json: bool
 
     Images are 1x28x28 if --input does not say otherwise.
     """
-    from lab.layers import layer_table
-    from lab.targets import resolve
+    with Child(target) as child:  # imports torch while this process does
+        from lab.layers import layer_table
 
-    with _prints_aside():
-        graph = resolve(target, input_shape or (1, 28, 28))
+        graph = child.graph(input_shape or (1, 28, 28))
     layers = layer_table(graph)
     if as_json:
-        click.echo(json.dumps(_inspection(target, graph, layers), indent=1))
+        _say(json.dumps(_inspection(target, graph, layers), indent=1))
     else:
         _print_table(target, graph, layers)
 
@@ -111,7 +156,10 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title, beside = f"{target} on {_sides(graph.input_shape)}", (0, 1, 0, 0)  # narrow: SeedNet's fits in 80 columns
+    title, beside = (
+        f"{harmless(target)} on {_sides(graph.input_shape)}",
+        (0, 1, 0, 0),
+    )  # narrow: SeedNet's fits in 80 columns
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=beside, pad_edge=False, show_edge=False)
     for heading in ("layer", "kind", "output"):
         table.add_column(heading, no_wrap=True)
@@ -126,14 +174,14 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
             f"{layer.parameters:,}" if layer.parameters else "",
             f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
         )
-        table.add_row(layer.name, layer.kind, _sides(layer.shape), *costs, sees, jump)
+        table.add_row(harmless(layer.name), layer.kind, _sides(layer.shape), *costs, sees, jump)
     table.add_section()
     total = sum(layer.multiply_adds for layer in layers)
     table.add_row("total", "", _sides(graph.output_shape), f"{graph.parameters:,}", f"{total:,}", "", "")
     console = Console(width=1000, markup=False, emoji=False, highlight=False)  # numbers are never cut to fit
     console.print(table)
     for text in graph.idle:
-        click.echo(f"no effect: {text}")
+        _say(f"no effect: {text}")
 
 
 def _sides(sizes: Any) -> str:
@@ -158,25 +206,28 @@ def check(
     The accuracy of a saved graph is measured with the weights that it brings. Other targets have no trained weights:
     --train makes some. With --input, for images of another shape than the rubric's, accuracy is not measured.
     """
-    from lab import runs
-    from lab.exercises import has_exercises
-    from lab.rules import load_rubric
+    if target.endswith(".ipynb") and not (train or rubric or input_shape):
+        from lab.exercises import has_exercises
 
-    if not (train or rubric or input_shape) and has_exercises(target):
-        _check_exercises(target, as_json)
-    assignment = load_rubric(rubric or "mnist_994")
-    if input_shape is not None:
-        if train:
-            raise click.UsageError("--train trains on the rubric's own images: leave --input out.")
-        assignment = assignment.model_copy(update={"input_shape": input_shape})
-    with _prints_aside():
-        verdicts = runs.check(target, assignment, train_seed=seed if train else None)
+        if has_exercises(target):
+            _check_exercises(target, as_json)
+    if input_shape is not None and train:
+        raise click.UsageError("--train trains on the rubric's own images: leave --input out.")
+    with Child(target) as child:  # imports torch while this process does
+        from lab import runs
+        from lab.rules import load_rubric
+
+        assignment = load_rubric(rubric or "mnist_994")
+        if input_shape is not None:
+            assignment = assignment.model_copy(update={"input_shape": input_shape})
+        graph = child.graph(assignment.input_shape)
+    verdicts = runs.check(graph, assignment, seed if train else None, is_saved(target))
     failed = any(verdict.passed is False for verdict in verdicts)
     if as_json:
         report = {"target": target, "rubric": assignment.title, "passed": not failed}
-        click.echo(json.dumps(report | {"verdicts": [verdict.to_dict() for verdict in verdicts]}, indent=1))
+        _say(json.dumps(report | {"verdicts": [verdict.to_dict() for verdict in verdicts]}, indent=1))
     else:
-        click.echo("\n".join(verdict.line() for verdict in verdicts))
+        _say("\n".join(verdict.line() for verdict in verdicts))
     sys.exit(1 if failed else 0)
 
 
@@ -188,9 +239,9 @@ def _check_exercises(notebook: str, as_json: bool) -> NoReturn:
     earned, most = sum(one.points for one in exercises), sum(one.max_points for one in exercises)
     if as_json:
         report = {"target": notebook, "passed": earned == most, "points": earned, "max_points": most}
-        click.echo(json.dumps(report | {"exercises": [one.to_dict() for one in exercises]}, indent=1))
+        _say(json.dumps(report | {"exercises": [one.to_dict() for one in exercises]}, indent=1))
     else:
-        click.echo("\n".join([*(one.line() for one in exercises), f"{earned:g} of {most:g} points"]))
+        _say("\n".join([*(one.line() for one in exercises), f"{earned:g} of {most:g} points"]))
     sys.exit(0 if earned == most else 1)
 
 
@@ -217,47 +268,70 @@ def train(
     """
     from dataclasses import replace
 
-    from lab import runs, stats
-    from lab.data import load
-    from lab.graph import capture, save
     from lab.presets import preset_or_default
-    from lab.targets import network, resolve
 
     chosen = preset_or_default(preset)
     target = target or chosen.target
     recipe = chosen.recipe if epochs is None else replace(chosen.recipe, epochs=epochs)
-    done, stdout = [], sys.stdout
-    with _prints_aside():
-        graph = resolve(target)  # what can't be captured, or written, fails now and not after the training
-        data = load(dataset)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+    with Child(target) as child:
+        from lab import runs
+        from lab.data import load
+
+        graph = child.graph()
+    data = load(dataset)
+    if folder is not None:
+        _try_to_save(graph, folder)  # what can't be written fails now and not after the training
+    if not as_json:
+        _say(f"{target}, {graph.parameters:,} parameters, {recipe.epochs} epochs")
+    done = []
+    for run in runs.train_each(graph, data, recipe, range(seeds)):
+        done.append(run)
         if not as_json:
-            click.echo(f"{target}, {graph.parameters:,} parameters, {recipe.epochs} epochs", file=stdout)
-        for run in runs.runs(lambda: network(target), data, recipe, range(seeds)):
-            done.append(run)
-            if not as_json:
-                line = f"seed {run.history.recipe.seed}: {run.accuracy:.2%} in {run.history.seconds:.1f} s"
-                click.echo(line, file=stdout)
-        if folder is not None:
-            save(capture(done[-1].model), folder)
-    accuracies, seconds = [run.accuracy for run in done], [run.history.seconds for run in done]
-    mean, deviation = stats.spread(accuracies)
+            _say(f"seed {run.history.recipe.seed}: {run.accuracy:.2%} in {run.history.seconds:.1f} s")
+    if folder is not None:
+        from lab.graph import capture, save
+
+        save(capture(done[-1].model), folder)
     interrupted = done[-1].history.interrupted
     if as_json:
-        report: dict[str, Any] = {"target": target, "preset": preset, "data": dataset, "parameters": graph.parameters}
-        report |= {"mean": mean, "standard_deviation": deviation}
-        click.echo(json.dumps(report | {"runs": [run.to_dict() for run in done]}, indent=1))
+        report = {"target": target, "preset": preset, "data": dataset, "parameters": graph.parameters}
+        _say(json.dumps(report | _summary(done), indent=1))
     else:
-        click.echo(
-            f"mean {mean:.2%} ± {deviation:.2%}, {len(done)} of {seeds} seeds, {stats.spread(seconds)[0]:.1f} s each"
-        )
-        if len(done) > 1:
-            margin, images = stats.mean_margin(accuracies), stats.share_margin(mean, len(data.test))
-            click.echo(
-                f"95 % interval: ± {margin:.2%} for the mean over seeds; ± {images:.2%} for the choice of test images"
-            )
-    sys.exit(1 if interrupted else 0)
+        _print_summary(done, seeds, len(data.test))
+    sys.exit(INTERRUPTED if interrupted else 0)
+
+
+def _try_to_save(graph: Graph, folder: Path) -> None:
+    """Write the graph into a folder of its own in `folder` and take it away. Raises GraphError."""
+    import tempfile
+
+    from lab.errors import GraphError
+    from lab.graph import save
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as inside:
+            save(graph, inside)
+    except OSError as error:
+        raise GraphError(f"cannot save in {folder}: {error.strerror}. Choose another folder.") from error
+
+
+def _summary(done: list[Run]) -> dict[str, Any]:
+    from lab import stats
+
+    mean, deviation = stats.spread([run.accuracy for run in done])
+    return {"mean": mean, "standard_deviation": deviation, "runs": [run.to_dict() for run in done]}
+
+
+def _print_summary(done: list[Run], seeds: int, test_images: int) -> None:
+    from lab import stats
+
+    accuracies, seconds = [run.accuracy for run in done], [run.history.seconds for run in done]
+    mean, deviation = stats.spread(accuracies)
+    _say(f"mean {mean:.2%} ± {deviation:.2%}, {len(done)} of {seeds} seeds, {stats.spread(seconds)[0]:.1f} s each")
+    if len(done) > 1:
+        margin, images = stats.mean_margin(accuracies), stats.share_margin(mean, test_images)
+        _say(f"95 % interval: ± {margin:.2%} for the mean over seeds; ± {images:.2%} for the choice of test images")
 
 
 @main.command()

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from lab.data import Data, load
-from lab.graph import capture
+from lab.errors import GraphError
+from lab.graph import Graph, capture, redrawn
 from lab.rules import Rubric, Verdict, judge
-from lab.targets import TargetError, is_saved, network, resolve
 from lab.train import History, Recipe, TrainingError, accuracy, fit
 
 
@@ -34,58 +34,89 @@ def fresh(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def run(
+def train_once(
     build: Callable[[], nn.Module], data: Data, recipe: Recipe, progress: bool | None = None, device: str | None = None
 ) -> Run:
     """Build a network with first weights drawn from `recipe.seed`, train it, and only then read the test set.
 
     device: "cpu" or "cuda"; None takes the GPU where there is one.
     """
-    model = fresh(build, recipe.seed)
+    return _measured(fresh(build, recipe.seed), data, recipe, progress, device)
+
+
+def train_graph(
+    graph: Graph, data: Data, recipe: Recipe, progress: bool | None = None, device: str | None = None
+) -> Run:
+    """The same for a graph: every stored number is drawn anew from `recipe.seed`, so that what counts is the network.
+
+    Nothing of the code that the graph was captured from is executed, and no weight that it came with is kept: not
+    learnt elsewhere, not frozen, not hidden in running statistics.
+    """
+    return _measured(redrawn(graph, recipe.seed).build(), data, recipe, progress, device)
+
+
+def _measured(model: nn.Module, data: Data, recipe: Recipe, progress: bool | None, device: str | None) -> Run:
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     history = fit(model, data, recipe, progress)
     return Run(model, history, accuracy(model, data.test))
 
 
-def runs(build: Callable[[], nn.Module], data: Data, recipe: Recipe, seeds: Iterable[int]) -> Iterator[Run]:
-    """One run after the other, each with its own seed; an interrupted one is the last."""
+def train_each(graph: Graph, data: Data, recipe: Recipe, seeds: Iterable[int]) -> Iterator[Run]:
+    """One run of the graph after the other, each with its own seed; an interrupted one is the last."""
     for seed in seeds:
-        done = run(build, data, replace(recipe, seed=seed))
-        yield done
-        if done.history.interrupted:
+        run = train_graph(graph, data, replace(recipe, seed=seed))
+        yield run
+        if run.history.interrupted:
             return
 
 
 def trials(build: Callable[[], nn.Module], data: Data, recipe: Recipe, seeds: Iterable[int]) -> list[float]:
     """Accuracy on `data.validation`, 0..1, after a training for each seed; the test set is not read.
 
-    Raises TrainingError where there is nothing to validate on.
+    Ctrl-C ends the trials; the one that it stops does not count. Raises TrainingError where there is nothing to
+    validate on, and where the first trial is stopped.
     """
     if data.validation is None:
         raise TrainingError("a trial is measured on validation images: take data.split(seed) first.")
-    accuracies = []
+    accuracies: list[float] = []
     for seed in seeds:
         model = fresh(build, seed)
-        fit(model, replace(data, validation=None), replace(recipe, seed=seed))
+        if fit(model, replace(data, validation=None), replace(recipe, seed=seed)).interrupted:
+            if not accuracies:
+                raise TrainingError("interrupted before the first trial was complete: there is nothing to compare.")
+            break
         accuracies.append(accuracy(model, data.validation))
     return accuracies
 
 
-def check(target: str, rubric: Rubric, train_seed: int | None = None) -> list[Verdict]:
-    """The verdicts on TARGET, trained first if a seed is given. A saved graph is measured with its own weights.
+def check(graph: Graph, rubric: Rubric, train_seed: int | None = None, is_saved: bool = False) -> list[Verdict]:
+    """The verdicts on a graph. With a seed it is trained first, from fresh first weights.
 
-    Raises TargetError, GraphError, DataError or TrainingError.
+    is_saved: without a training, its accuracy is measured with the weights that it brings. Nothing tells how those
+    were learnt: the epochs are unknown, and earn nothing.
+
+    Raises GraphError, DataError or TrainingError, and KeyboardInterrupt where the training is interrupted: half a
+    training is not judged.
     """
-    graph = resolve(target, rubric.input_shape)  # before a long training: what can't be captured can't be judged
     if graph.input_shape != rubric.input_shape:
         shapes = f"{graph.input_shape}, the assignment's are {rubric.input_shape}"
-        raise TargetError(f"{target} was saved for images of {shapes}. Save it anew for those.")
-    if len(graph.output_shape) != 1 or (train_seed is None and not is_saved(target)):
+        raise GraphError(f"the network was saved for images of {shapes}. Save it anew for those.")
+    if len(graph.output_shape) != 1 or (train_seed is None and not is_saved):
         return judge(rubric, graph)
     data = load(rubric.dataset)
     if rubric.input_shape != (1, *data.train.images.shape[1:]):  # a rubric bent to other images: nothing to measure
         return judge(rubric, graph)
     if train_seed is None:
-        return judge(rubric, graph, accuracy=accuracy(graph.build(), data.test))
-    done = run(lambda: network(target), data, Recipe(seed=train_seed))
-    return judge(rubric, capture(done.model, rubric.input_shape), len(done.history.epochs), done.accuracy)
+        return [_unknown_epochs(v) for v in judge(rubric, graph, accuracy=accuracy(graph.build(), data.test))]
+    run = train_graph(graph, data, Recipe(seed=train_seed))
+    if run.history.interrupted:
+        raise KeyboardInterrupt
+    trained = capture(run.model, rubric.input_shape)
+    return judge(rubric, trained, len(run.history.epochs), run.accuracy)
+
+
+def _unknown_epochs(verdict: Verdict) -> Verdict:
+    if verdict.rule != "epochs":
+        return verdict
+    hint = "Weights do not tell how they were learnt: no points for that. lab check TARGET --train counts the epochs."
+    return replace(verdict, passed=None, figure="unknown", hint=hint, points=0.0)

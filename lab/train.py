@@ -7,14 +7,17 @@ The images stay in memory as one tensor; a batch is cut out, moved about and nor
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from numbers import Integral
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
@@ -22,7 +25,9 @@ from lab._defaults import require_defaults
 from lab.augment import Affine, random_affine, random_gamma, to_input
 from lab.data import Data, Labelled
 from lab.errors import LabError
+from lab.graph import GraphNet
 from lab.muon import Muon
+from lab.operations import Dropout
 from lab.switches import is_on
 
 
@@ -100,7 +105,7 @@ def fit(
     The same seed, machine and thread count give the same history, bit for bit. Ctrl-C ends the run cleanly and
     returns the history so far, marked `interrupted`. `data.test` is never read.
 
-    progress: show a bar; None shows one where `is_watched`.
+    progress: show a bar; None shows one where `is_watched`, and there is a terminal or a notebook to draw it on.
     watchers: their time does not count as training.
 
     Raises TrainingError for images and labels that do not fit the network, and for a loss that is no longer finite;
@@ -115,7 +120,7 @@ def fit(
     _set_dropout(model, recipe.dropout)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
-        run = _Run(model, data.train, recipe, device, precision)
+        run = _Training(model, data.train, recipe, device, precision)
         with _bar(run.steps, progress) as bar:
             try:
                 for number in range(1, recipe.epochs + 1):
@@ -167,7 +172,7 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     return logits
 
 
-class _Run:
+class _Training:
     """The moving parts of one training run."""
 
     def __init__(self, model: nn.Module, train: Labelled, recipe: Recipe, device: torch.device, precision: str) -> None:
@@ -306,8 +311,34 @@ def _rate(recipe: Recipe, done: float) -> float:
     return left if recipe.schedule == "triangle" else 0.5 - 0.5 * math.cos(math.pi * left)
 
 
+def check_recipe(recipe: Recipe) -> None:
+    """Raise TrainingError for a recipe that no training can follow; NaN and infinity fail every one of the bounds."""
+    if not (recipe.epochs >= 1 and recipe.batch_size >= 2 and 0 < recipe.learning_rate < math.inf):
+        raise TrainingError("a recipe needs at least 1 epoch, batches of 2 images and a learning rate above 0.")
+    for name in ("epochs", "batch_size", "seed"):
+        if not isinstance(getattr(recipe, name), Integral):
+            raise TrainingError(f"a recipe's `{name}` is a whole number; this one is {getattr(recipe, name)!r}.")
+    if not (0 <= recipe.hardest <= 1 and 0 <= recipe.sampled <= 1):
+        raise TrainingError("a recipe's `hardest` and `sampled` are parts of the images, from 0 to 1 each.")
+    for name in ("warmup", "momentum", "label_smoothing", "averaging"):
+        if not 0 <= (value := getattr(recipe, name)) < 1:
+            raise TrainingError(f"a recipe's `{name}` is at least 0 and less than 1; this one is {value}.")
+    for name in ("muon", "weight_decay", "gamma"):
+        if not 0 <= (value := getattr(recipe, name)) < math.inf:
+            raise TrainingError(f"a recipe's `{name}` is a number from 0 up; this one is {value}.")
+    if recipe.dropout is not None and not 0 <= recipe.dropout < 1:
+        raise TrainingError(f"a recipe's `dropout` is at least 0 and less than 1; this one is {recipe.dropout}.")
+    if recipe.optimizer == "sgd" and recipe.momentum == 0:
+        raise TrainingError("SGD with Nesterov's momentum needs a `momentum` above 0.")
+    for name in ("optimizer", "schedule", "precision"):
+        choices = get_args(get_type_hints(Recipe)[name])
+        if getattr(recipe, name) not in choices:
+            raise TrainingError(f"a recipe's `{name}` is one of {', '.join(choices)}; not {getattr(recipe, name)!r}.")
+
+
 def _check(model: nn.Module, train: Labelled, recipe: Recipe) -> None:
     """Raise TrainingError, before anything is changed, for what would fail or mislead later."""
+    check_recipe(recipe)
     images, labels = train.images, train.labels
     if len(images) == 0:
         raise TrainingError("there is nothing to train on: the training set is empty.")
@@ -317,12 +348,13 @@ def _check(model: nn.Module, train: Labelled, recipe: Recipe) -> None:
         raise TrainingError(
             f"there must be one int64 label an image, ({len(images)},); these are {labels.dtype} {tuple(labels.shape)}."
         )
-    if recipe.epochs < 1 or recipe.batch_size < 2 or recipe.learning_rate <= 0:
-        raise TrainingError("a recipe needs at least 1 epoch, batches of 2 images and a learning rate above 0.")
-    if not (0 <= recipe.hardest <= 1 and 0 <= recipe.sampled <= 1):
-        raise TrainingError("a recipe's `hardest` and `sampled` are parts of the images, from 0 to 1 each.")
     if next(model.parameters(), None) is None:
         raise TrainingError("the network has no parameters: there is nothing to train.")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise TrainingError(
+            "every parameter of the network is frozen (requires_grad is False): there is nothing to train. "
+            "model.requires_grad_(True) lets all of them learn."
+        )
     classes = predict(model, images[:2]).shape[-1]
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
@@ -343,9 +375,16 @@ def _precision(recipe: Recipe, device: torch.device) -> str:
 
 
 def _set_dropout(model: nn.Module, p: float | None) -> None:
+    """Set p of every dropout layer, and of every dropout that a graph executes."""
+    if p is None:
+        return
     for module in model.modules():
-        if p is not None and isinstance(module, nn.Dropout | nn.Dropout2d):
+        if isinstance(module, _DropoutNd):
             module.p = p
+        elif isinstance(module, GraphNet):
+            graph = module.graph
+            changed = [op.model_copy(update={"p": p}) if isinstance(op, Dropout) else op for op in graph.operations]
+            module.graph = replace(graph, operations=tuple(changed))
 
 
 def is_watched() -> bool:
@@ -353,8 +392,14 @@ def is_watched() -> bool:
     return is_on("LAB_PROGRESS", default=True)
 
 
+def _has_screen() -> bool:
+    """Is there something to draw a bar on: a terminal, or a notebook's page?"""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel") or sys.stderr.isatty()
+
+
 def _bar(steps: int, progress: bool | None) -> "tqdm[Any]":
-    shown = is_watched() if progress is None else progress
+    shown = is_watched() and _has_screen() if progress is None else progress
     return tqdm(total=steps, unit="step", disable=not shown, leave=False, dynamic_ncols=True)
 
 

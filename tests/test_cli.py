@@ -1,5 +1,6 @@
 """What a person types, what is printed, and the exit status: 0, 1 (the work falls short) or 2 (the call is wrong)."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from lab.data import Data, Labelled
 from lab.graph import capture, load, save
 from lab.models import LabNet, SprintNet
 from lab.presets import PRESETS
+from lab.targets import resolve
 from lab.train import Recipe
 
 NET = """
@@ -53,6 +55,29 @@ def in_a_folder(tmp_path, monkeypatch):
     """Every test runs in a folder with net.py."""
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(NET)
+
+
+class Inside:
+    """In place of the child process, for the tests that are about something else: the network is captured in here."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def graph(self, input_shape=(1, 28, 28)):
+        with contextlib.redirect_stdout(sys.stderr):
+            return resolve(self.target, input_shape)
+
+
+@pytest.fixture(autouse=True)
+def no_child(monkeypatch):
+    """A process for each call would take minutes; tests/test_child.py and what runs as a program have one."""
+    monkeypatch.setattr("lab.cli.Child", Inside)
 
 
 @pytest.fixture
@@ -345,11 +370,11 @@ def test_train_as_json(small_data):
     assert only["history"]["recipe"]["epochs"] == len(only["history"]["epochs"]) == 1
 
 
-def test_interrupted_training_ends_with_status_1(small_data, monkeypatch):
+def test_interrupted_training_has_a_status_of_its_own(small_data, monkeypatch):
     fit = runs.fit
     monkeypatch.setattr(runs, "fit", lambda *rest: replace(fit(*rest), interrupted=True))
     result = call("train", "net.py", "--epochs", 1, "--seeds", 5)
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert ", 1 of 5 seeds, " in result.stdout
 
 
@@ -361,7 +386,7 @@ def test_interrupted_training_ends_with_status_1(small_data, monkeypatch):
         (["--epochs", "0"], "Invalid value for '--epochs': 0 is not in the range x>=1"),
         (["--seeds", "0"], "Invalid value for '--seeds': 0 is not in the range x>=1"),
         (["--save", "net.py"], "Invalid value for '--save': Directory 'net.py' is a file."),
-        (["--save", "net.py/folder"], "Not a directory: "),
+        (["--save", "net.py/folder"], "cannot save in net.py/folder: Not a directory. Choose another"),
     ],
 )
 def test_train_called_wrongly(arguments, message):
@@ -406,6 +431,77 @@ def test_run_called_wrongly():
     for arguments in (["--train-limit", "5"], ["--out", "net.py"], ["--epochs", "0"], ["--seed", "x"], ["cifar"]):
         assert call("run", *arguments).exit_code == 2
     assert "there is no notebook 'cifar': take fashion, mnist_994." in call("run", "cifar").stderr
+
+
+# -- whatever fails ends with 2, in one message ------------------------------------------------------------------------
+
+
+def test_a_failure_with_json_prints_json():
+    for arguments in (
+        ["check", "gone.py"],
+        ["inspect", "gone.py"],
+        ["train", "gone.py"],
+        ["check", "net.py", "--nope"],
+    ):
+        result = call(*arguments, "--json")
+        assert result.exit_code == 2
+        assert set(json.loads(result.stdout)) == {"error"}
+        assert "error: " in result.stderr.lower()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ZeroDivisionError("once"), "error: the lab itself fails: ZeroDivisionError: once. Please report this"),
+        (OSError(28, "No space left on device", "net/x"), "error: net/x: No space left on device. Is the disk full"),
+        (PermissionError(13, "Permission denied", "y"), "error: y: Permission denied."),
+    ],
+)
+def test_what_nobody_expected_is_one_message_and_status_2(error, words, monkeypatch):
+    def fail(*rest, **options):
+        raise error
+
+    monkeypatch.setattr(runs, "check", fail)
+    result = call("check", "net.py")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1].startswith(words)
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in call("--debug", "check", "net.py").stderr
+
+
+@pytest.fixture(autouse=True)
+def no_debugging(monkeypatch):
+    """--debug sets the environment; it is put back after each test."""
+    monkeypatch.setenv("LAB_DEBUG", "")
+
+
+def test_an_interrupted_check_is_not_judged(small_data, monkeypatch):
+    fit = runs.fit
+    monkeypatch.setattr(runs, "Recipe", lambda seed: Recipe(epochs=1, seed=seed))
+    monkeypatch.setattr(runs, "fit", lambda *rest: replace(fit(*rest), interrupted=True))
+    result = call("check", "net.py", "--train", "--json")
+    assert result.exit_code == 130
+    assert json.loads(result.stdout) == {"error": "interrupted: nothing is judged."}
+
+
+def test_a_folder_that_cannot_be_written_is_met_before_the_training(small_data, monkeypatch):
+    monkeypatch.setattr(runs, "fit", lambda *rest: pytest.fail("trained in vain"))
+    for folder in ("net.py/inside", "/proc/nowhere"):
+        result = call("train", "net.py", "--save", folder)
+        assert result.exit_code == 2
+        assert "error: cannot save in" in result.stderr
+
+
+def test_names_write_nothing_into_the_terminal():
+    Path("net.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.add_module('a\\x1b[2Jb', nn.Linear(784, 10))\n"
+        "    def forward(self, x): return self.get_submodule('a\\x1b[2Jb')(x.flatten(1))\n"
+    )
+    for command in ("check", "inspect"):
+        result = call(command, "net.py")
+        assert "\x1b" not in result.output
+        assert "a\\x1b[2Jb" in result.output
 
 
 # -- as a program ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The loop: repeatable, honest about errors, blind to the test set."""
 
 import json
+import math
 import signal
 from dataclasses import asdict, replace
 from typing import Any
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from lab import train
 from lab.augment import MEAN, STD
 from lab.data import Data, Labelled, load
+from lab.graph import capture
 from lab.models import LabNet
-from lab.train import Recipe, TrainingError, accuracy, fit, predict
+from lab.operations import Dropout
+from lab.presets import PRESETS
+from lab.train import Recipe, TrainingError, accuracy, check_recipe, fit, predict
 
 
 def small() -> nn.Module:
@@ -145,8 +149,8 @@ def test_ctrl_c_returns_the_history_so_far(few: Data, monkeypatch: pytest.Monkey
             signal.raise_signal(signal.SIGINT)
         return original(self, index)
 
-    original = train._Run.step
-    monkeypatch.setattr(train._Run, "step", step)
+    original = train._Training.step
+    monkeypatch.setattr(train._Training, "step", step)
     model = small()
     history = fit(model, few, replace(QUICK, epochs=50))
     assert history.interrupted
@@ -183,10 +187,82 @@ def test_recipes_and_networks_that_cannot_train_are_refused(few: Data) -> None:
     for bad in ({"hardest": 1.5}, {"sampled": -0.1}):
         with pytest.raises(TrainingError, match="from 0 to 1 each"):
             fit(small(), few, replace(QUICK, **bad))
+    with pytest.raises(TrainingError, match=r"every parameter of the network is frozen.*requires_grad_\(True\)"):
+        fit(small().requires_grad_(False), few, QUICK)
     with pytest.raises(TrainingError, match="no parameters"):
         fit(nn.Flatten(), few, QUICK)
     with pytest.raises(TrainingError, match="empty"):
         predict(small(), torch.zeros(0, 28, 28, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("epochs", [-1, 1.5, math.nan]),
+        ("batch_size", [0, 32.5]),
+        ("learning_rate", [-0.1, math.nan, math.inf]),
+        ("warmup", [1.0, 1.5, -0.1, math.nan]),
+        ("momentum", [1.0, -0.5, math.nan]),
+        ("weight_decay", [-0.1, math.nan, math.inf]),
+        ("muon", [-0.1, math.nan, math.inf]),
+        ("label_smoothing", [1.0, -0.1, math.nan]),
+        ("averaging", [1.0, -0.1, math.nan]),
+        ("sampled", [math.nan]),
+        ("hardest", [math.nan]),
+        ("gamma", [-0.1, math.nan, math.inf]),
+        ("dropout", [1.0, -0.1, math.nan]),
+        ("optimizer", ["adam"]),
+        ("schedule", ["step"]),
+        ("precision", ["float16"]),
+    ],
+)
+def test_nonsense_in_a_recipe_is_refused_before_training(few: Data, name: str, values: list[Any]) -> None:
+    model = small()
+    before = [p.clone() for p in model.parameters()]
+    for value in values:
+        with pytest.raises(TrainingError, match="a recipe"):
+            fit(model, few, replace(QUICK, **{name: value}))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_the_recipes_that_the_lab_uses_are_accepted() -> None:
+    for recipe in (Recipe(), QUICK, *(preset.recipe for preset in PRESETS.values())):
+        check_recipe(recipe)
+
+
+def test_dropout_of_a_recipe_reaches_a_graph_too(few: Data) -> None:
+    model = nn.Sequential(nn.Dropout2d(0.3), nn.Flatten(), nn.Dropout(0.3), nn.Linear(784, 10))
+    net = capture(model).build()
+    train._set_dropout(net, 0.05)
+    assert [op.p for op in net.graph.operations if isinstance(op, Dropout)] == [0.05, 0.05]
+    train._set_dropout(model, 0.05)
+    assert [model[0].p, model[2].p] == [0.05, 0.05]
+    train._set_dropout(net, None)
+    assert [op.p for op in net.graph.operations if isinstance(op, Dropout)] == [0.05, 0.05]
+
+
+def test_a_graph_is_decayed_like_its_module() -> None:
+    for recipe in (Recipe(), PRESETS["sprint"].recipe):
+        groups = [
+            [
+                (sorted(tuple(p.shape) for p in group["params"]), group.get("weight_decay"))
+                for group in optimizer.param_groups
+            ]
+            for model in (LabNet(), capture(LabNet()).build())
+            for optimizer in train._optimizers(model, recipe)
+        ]
+        assert groups[: len(groups) // 2] == groups[len(groups) // 2 :]
+
+
+def test_no_bar_without_a_terminal(
+    few: Data, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_PROGRESS", "1")
+    fit(small(), few, replace(QUICK, epochs=1))
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert not train._bar(1, None).disable
+    assert train._bar(1, False).disable
 
 
 def test_an_output_that_is_not_one_row_of_logits_an_image_is_refused(few: Data) -> None:
@@ -267,7 +343,7 @@ def test_every_optimizer_follows_the_schedule(few: Data, monkeypatch: pytest.Mon
 
 def test_from_the_second_epoch_on_the_hardest_are_learnt_and_some_of_the_others(few: Data) -> None:
     recipe = Recipe(epochs=3, batch_size=64, hardest=0.2, sampled=0.1)
-    run = train._Run(small(), few.train, recipe, torch.device("cpu"), "float32")
+    run = train._Training(small(), few.train, recipe, torch.device("cpu"), "float32")
     assert sorted(run.order(1).tolist()) == list(range(1500))
     run.losses = torch.randperm(1500).float()  # no two alike
     hardest = set((run.losses >= 1200).nonzero().flatten().tolist())
@@ -290,7 +366,7 @@ def test_an_epoch_says_how_many_images_it_learnt_from(few: Data) -> None:
 
 
 def test_losses_are_kept_by_image(few: Data) -> None:
-    run = train._Run(small(), few.train, replace(QUICK, augment=None), torch.device("cpu"), "float32")
+    run = train._Training(small(), few.train, replace(QUICK, augment=None), torch.device("cpu"), "float32")
     index = torch.tensor([7, 3, 11])
     losses, logits = run.step(index)
     expected = torch.nn.functional.cross_entropy(
@@ -334,6 +410,6 @@ def test_the_bar_is_shown_and_hidden(few: Data, capfd: pytest.CaptureFixture[str
 
 @pytest.mark.slow
 def test_labnet_reaches_the_assignment() -> None:
-    from lab.runs import run
+    from lab.runs import train_once
 
-    assert run(LabNet, load("mnist"), Recipe(seed=1)).accuracy >= 0.994
+    assert train_once(LabNet, load("mnist"), Recipe(seed=1)).accuracy >= 0.994

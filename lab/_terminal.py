@@ -1,0 +1,17 @@
+"""What others wrote, made harmless before it reaches a terminal."""
+
+import unicodedata
+
+_KEPT = "\n\t"
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, directions and other marks, lone surrogates, line separators
+
+
+def harmless(text: str) -> str:
+    """`text` with every control character written out: no escape sequence, bell or change of direction is left."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_written_out(c) if unicodedata.category(c) in _UNSEEN and c not in _KEPT else c for c in text)
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode()
