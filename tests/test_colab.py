@@ -28,6 +28,7 @@ from lab import notebook, ready
 COLAB = [
     *("torch", "torchvision", "numpy", "scipy", "matplotlib", "ipykernel", "ipython", "ipywidgets", "anywidget"),
     *("click", "rich", "tqdm", "platformdirs", "pydantic", "safetensors", "nbformat", "nbclient", "jupytext"),
+    *("nbconvert", "requests"),
     *("packaging", "pip", "setuptools"),
 ]
 """What Colab has of what the lab, its notebooks and pip use, with all that these depend on."""

@@ -309,3 +309,10 @@ def test_a_killed_download_leaves_nothing_for_ever(stand_in, monkeypatch):
     with pytest.raises(DataError):
         data.load("mnist")
     assert list(tiny.raw.iterdir()) == []
+
+
+def test_cache_that_is_no_folders_name(stand_in, monkeypatch):
+    stand_in()
+    monkeypatch.setenv("LAB_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(DataError, match=r"LAB_CACHE names ~nobody-of-this-name/cache, which is no folder"):
+        data.load("mnist")
