@@ -19,7 +19,7 @@ from lab.errors import LabError
 
 OLDEST_PYTHON = (3, 10)
 CACHE_MEGABYTES = 150  # what the lab's data sets take up, while they are unpacked
-EXECUTORS = {"jupyter", "nbval", "jupytext", "nbclient", "nbconvert"}
+EXECUTORS = {"jupyter", "papermill", "nbval", "jupytext", "nbclient", "nbconvert"}
 """What executes notebooks from outside: a notebook that is open somewhere runs without them."""
 
 

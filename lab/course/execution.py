@@ -19,13 +19,15 @@ from typing import Any, Literal
 
 import nbformat
 from filelock import FileLock, Timeout
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NotebookExecutionManager
+from papermill.parameterize import parameterize_notebook
 from tqdm import tqdm
 
 from lab import _place
 from lab._files import FileError, write_whole
-from lab.course.kernel import this_python
+from lab.course.kernel import KERNEL_NAME, this_python
 from lab.errors import LabError
 from lab.notebook import RESULT_TYPE
 from lab.rules import Rubric, load_rubric
@@ -248,13 +250,13 @@ class _Run:
         return f"cell {self.cell} (`{line[:60]}{'…' if len(line) > 60 else ''}`)"
 
 
-class _Client(NotebookClient):
-    """nbclient, which keeps of each cell's output only so many bytes, and says so there."""
+class _Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill has no types
+    """Papermill's client, which keeps of each cell's output only so many bytes, and says so there."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, notebook: nbformat.NotebookNode, **options: Any) -> None:
         self._kept: dict[int, int] = {}  # cell -> bytes; negative once some were left out
         self.loop: asyncio.AbstractEventLoop | None = None  # in which its tasks run
-        super().__init__(*args, **options)
+        super().__init__(NotebookExecutionManager(notebook), **options)
 
     def process_message(
         self, msg: dict[str, Any], cell: nbformat.NotebookNode, cell_index: int
@@ -262,7 +264,7 @@ class _Client(NotebookClient):
         """Everything but outputs beyond the limit is nbclient's."""
         self.loop = asyncio.get_running_loop()
         if msg["msg_type"] not in {"stream", "display_data", "execute_result", "update_display_data"}:
-            return super().process_message(msg, cell, cell_index)
+            return self._messaged(msg, cell, cell_index)
         kept = self._kept.get(cell_index, 0)
         size = _size(msg["content"])
         if RESULT_TYPE not in msg["content"].get("data", {}):
@@ -277,7 +279,11 @@ class _Client(NotebookClient):
                 cell.outputs.append(nbformat.v4.new_output("stream", name="stdout", text=note))
                 return None
             self._kept[cell_index] = kept + size
-        return super().process_message(msg, cell, cell_index)
+        return self._messaged(msg, cell, cell_index)
+
+    def _messaged(self, msg: Any, cell: nbformat.NotebookNode, cell_index: int) -> nbformat.NotebookNode | None:
+        output: nbformat.NotebookNode | None = super().process_message(msg, cell, cell_index)
+        return output
 
 
 def _size(content: dict[str, Any]) -> int:
@@ -292,10 +298,11 @@ def _with_parameters(edition: nbformat.NotebookNode, parameters: dict[str, Any])
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     if parameters:
-        source = "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in parameters.items())])
-        injected = nbformat.v4.new_code_cell(source, id="parameters", metadata={"tags": ["injected-parameters"]})
-        tagged = (i for i, cell in enumerate(notebook.cells, 1) if "parameters" in cell.metadata.get("tags", []))
-        notebook.cells.insert(next(tagged, 0), injected)
+        notebook.metadata.setdefault("papermill", nbformat.NotebookNode())
+        notebook = parameterize_notebook(notebook, parameters, kernel_name=KERNEL_NAME, language="python")
+        injected = next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
+        injected["id"] = "parameters"  # a random one would change with every run
+        del notebook.metadata["papermill"]
     return notebook
 
 
