@@ -28,7 +28,19 @@ from lab import fields
 from lab._capture import export, messages, proof, translate
 from lab.errors import GraphError
 from lab.fields import Axes
-from lab.operations import INPUT, MAX_ELEMENTS, AnyOperation, BatchNorm, Conv2d, Dropout, Name, Operation, Shape, Text
+from lab.operations import (
+    INPUT,
+    MAX_ELEMENTS,
+    AnyOperation,
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Name,
+    Operation,
+    Shape,
+    StochasticDepth,
+    Text,
+)
 
 MAX_OPERATIONS = 2_000
 MAX_JSON_BYTES = 4 * 2**20
@@ -504,27 +516,43 @@ def _graph(
 
 
 def _merge_modes(training: list[Operation], evaluation: list[Operation]) -> list[Operation]:
-    merged = []
-    for op, twin in zip(training, evaluation, strict=False):
-        if isinstance(op, BatchNorm | Dropout) and isinstance(twin, BatchNorm | Dropout):
-            in_training, in_evaluation = op.training == "always", twin.training == "always"
-            mode = "follow" if in_training and not in_evaluation else op.training
-            op, twin = (o.model_copy(update={"training": mode}) for o in (op, twin))
-            if in_evaluation and not in_training:
-                raise GraphError(f"{_at(op)}: {op.name!r} acts in eval mode and not in training; remove its own mode.")
-        if op != twin:
-            raise GraphError(
-                f"{_at(op)}: in eval mode the network executes something else here ({op.name!r} in training, "
-                f"{twin.name!r} in eval mode). Let both modes take the same path; batch norm and dropout already "
-                "know the mode."
-            )
-        merged.append(op)
-    if len(training) != len(evaluation):
+    """One list of both modes' operations. In eval mode, stochastic depth is not there: its input is what is read."""
+    merged: list[Operation] = []
+    waiting, absent = list(evaluation), dict[str, str]()
+    for op in training:
+        twin = waiting[0] if waiting else None
+        if isinstance(op, StochasticDepth) and not isinstance(twin, StochasticDepth):
+            absent[op.name] = absent.get(op.inputs[0], op.inputs[0])
+            merged.append(op.model_copy(update={"training": "follow"}))
+            continue
+        if twin is None:
+            break
+        waiting.pop(0)
+        merged.append(_one_for_both(op, twin, absent))
+    if len(merged) != len(training) or waiting:
         raise GraphError(
             f"the network executes {len(training)} operations in training and {len(evaluation)} in eval mode. "
             "Let both modes take the same path (no `if self.training`)."
         )
     return merged
+
+
+def _one_for_both(op: Operation, twin: Operation, absent: dict[str, str]) -> Operation:
+    """The operation that is `op` in training and `twin` in eval mode, where those in `absent` are their inputs."""
+    changes: dict[str, Any] = {}
+    if isinstance(op, BatchNorm | Dropout) and isinstance(twin, BatchNorm | Dropout):
+        in_training, in_evaluation = op.training == "always", twin.training == "always"
+        changes["training"] = "follow" if in_training and not in_evaluation else op.training
+        if in_evaluation and not in_training:
+            raise GraphError(f"{_at(op)}: {op.name!r} acts in eval mode and not in training; remove its own mode.")
+    inputs = tuple(absent.get(name, name) for name in op.inputs)
+    if op.model_copy(update=changes | {"inputs": inputs}) != twin.model_copy(update=changes):
+        raise GraphError(
+            f"{_at(op)}: in eval mode the network executes something else here ({op.name!r} in training, "
+            f"{twin.name!r} in eval mode). Let both modes take the same path; batch norm and dropout already "
+            "know the mode."
+        )
+    return op.model_copy(update=changes)
 
 
 def _at(op: Operation) -> str:

@@ -588,6 +588,25 @@ class Dropout(EachNumber):
         return cls, {"inputs": (call._only_input(node),), "p": float(a["p"]), "channels": channels, "training": mode}
 
 
+class StochasticDepth(EachNumber):
+    """Leaves a branch out for some images of a batch: each image's numbers are kept, divided by `keep`, or all zero.
+
+    Huang, Sun, Liu, Sedra and Weinberger, "Deep Networks with Stochastic Depth", ECCV 2016, as torchvision has it. It
+    is no single call of PyTorch's: the translation knows it by its noise, one number an image.
+    """
+
+    kind: Literal["stochastic_depth"] = "stochastic_depth"
+    words = "stochastic depth"
+    keep: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]  # the probability
+    training: Mode
+
+    def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
+        x = inputs[0]
+        if not _acts(self.training, training):
+            return x
+        return x * x.new_empty(len(x), *(1 for _ in self.shape)).bernoulli_(self.keep).div_(self.keep)
+
+
 VIEWS = ("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as")
 
 
@@ -839,8 +858,10 @@ class Pad(Windowed):
 
     @classmethod
     def read(cls, call: Call, node: Node, a: dict[str, Any]) -> Built:
-        if a.get("mode", "constant") != "constant" or len(a["pad"]) not in (2, 4):
+        if a.get("mode", "constant") != "constant":
             raise Refused("only padding with a fixed value is on the lab's list (padding_mode='zeros').")
+        if len(a["pad"]) not in (2, 4):
+            raise Refused("only the last two axes, rows and columns, can be padded: F.pad with two or four numbers.")
         left, right, top, bottom = [*a["pad"], 0, 0][:4]
         value = float(a.get("value") or 0)
         return cls, {"inputs": (call._only_input(node),), "padding": (top, bottom, left, right), "value": value}
