@@ -261,8 +261,8 @@ class _Translation:
             return f"{_where(node)}: forward computes under torch.no_grad(), so nothing there learns. Take that out."
         if what in _RANDOM:
             return (
-                f"{_where(node)}: forward draws random numbers ({what}); of those, only dropout and stochastic depth are "
-                "on the lab's list. Noise on the images belongs to the augmentation, before the network."
+                f"{_where(node)}: forward draws random numbers ({what}); of those, only dropout and stochastic "
+                "depth are on the lab's list. Noise on the images belongs to the augmentation, before the network."
             )
         if what in _CONSTANT_MAKERS:
             return (
