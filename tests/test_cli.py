@@ -255,7 +255,7 @@ def test_bad_target(command, target, message, small_data):
 def test_images_that_the_network_cannot_take():
     result = call("inspect", "net.py", "--input", "1x32x60")
     assert result.exit_code == 2
-    line = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`: forward fails on a batch of 1x32x60"
+    line = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`, layer 'fc' (Linear): forward "
     assert result.stderr.splitlines()[-1].startswith(line)
 
 
@@ -512,7 +512,7 @@ def test_failure_is_a_message_and_no_traceback():
     command = [sys.executable, "-m", "lab", "check", "net.py"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
-    message = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`: forward fails on a batch of 1x28x28 "
+    message = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`, layer 'fc' (Linear): forward "
     assert [line[: len(message)] for line in done.stderr.splitlines() if "shape torch" not in line] == [message]
 
 
