@@ -11,8 +11,9 @@ import pytest
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 
-from lab import exercises, notebook
-from lab.exercises import exercise_points
+from lab.course import editions
+from lab.course.copies import is_answer, is_check
+from lab.course.exercises import exercise_points
 
 NAME = "mnist_994"
 FIELDS = (
@@ -24,7 +25,7 @@ CONFIG = "c = get_config()\nc.CourseDirectory.course_id = 'mnist'\nc.ExecutePrep
 
 def nbgrader(course: Path, *arguments: str) -> str:
     """What nbgrader prints, called in the course's folder."""
-    environment = os.environ | {"LAB_QUICK": "1", "LAB_PROGRESS": "0", "PYTHONPATH": str(notebook.ROOT)}
+    environment = os.environ | {"LAB_QUICK": "1", "LAB_PROGRESS": "0", "PYTHONPATH": str(editions.ROOT)}
     environment["JUPYTER_CONFIG_DIR"] = str(course / "jupyter")  # nobody's own settings
     command = [sys.executable, "-m", "nbgrader", *arguments]
     done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True, timeout=1200)
@@ -34,18 +35,18 @@ def nbgrader(course: Path, *arguments: str) -> str:
 
 def source() -> NotebookNode:
     """The notebook as a teacher has it, with its solutions and their marks."""
-    return notebook._source(NAME)
+    return editions._source(NAME)
 
 
 def reduced(whole: NotebookNode) -> NotebookNode:
     """Without the training: set-up, answers and checks."""
-    set_up = exercises._set_up(whole)
-    whole.cells = [cell for cell in whole.cells if "nbgrader" in cell.metadata or any(cell is it for it in set_up)]
+    kept = [cell for cell in whole.cells if "nbgrader" in cell.metadata or "setup" in cell.metadata.get("tags", [])]
+    whole.cells = kept
     return whole
 
 
 def answers(edition: NotebookNode) -> list[NotebookNode]:
-    return [cell for cell in edition.cells if exercises._is(cell, "solution")]
+    return [cell for cell in edition.cells if is_answer(cell)]
 
 
 def cells(edition: NotebookNode) -> list[tuple[str, str]]:
@@ -119,7 +120,7 @@ def exported(course: Path) -> dict[str, dict[str, str]]:
 
 
 def check_export(course: Path, points: dict[str, dict[str, float]], whole: NotebookNode) -> None:
-    most = sum(cell.metadata.nbgrader.points for cell in whole.cells if exercises._is(cell, "grade"))
+    most = sum(cell.metadata.nbgrader.points for cell in whole.cells if is_check(cell))
     rows = exported(course)
     for student in ("ada", "bob"):
         assert float(rows[student]["score"]) == float(rows[student]["raw_score"]) == sum(points[student].values())
@@ -129,7 +130,7 @@ def check_export(course: Path, points: dict[str, dict[str, float]], whole: Noteb
 
 def test_a_course_with_the_exercises_alone(course: Path) -> None:
     whole = reduced(source())
-    points = run_course(course, whole, reduced(notebook.solved_edition(NAME)))
+    points = run_course(course, whole, reduced(editions.solved_edition(NAME)))
     check_export(course, points, whole)
 
 
@@ -137,12 +138,12 @@ def test_the_released_copy_is_the_committed_one(course: Path) -> None:
     nbformat.write(source(), course / "source" / NAME / f"{NAME}.ipynb")
     nbgrader(course, "generate_assignment", NAME)
     released = nbformat.read(course / "release" / NAME / f"{NAME}.ipynb", as_version=4)
-    committed = nbformat.read(notebook.NOTEBOOKS / f"{NAME}.ipynb", as_version=4)
+    committed = nbformat.read(editions.NOTEBOOKS / f"{NAME}.ipynb", as_version=4)
     assert cells(released) == cells(committed)
-    assert all("checksum" in cell.metadata.nbgrader for cell in released.cells if exercises._is(cell, "grade"))
+    assert all("checksum" in cell.metadata.nbgrader for cell in released.cells if is_check(cell))
 
 
 @pytest.mark.slow
 def test_a_course_with_the_whole_notebook(course: Path) -> None:
-    points = run_course(course, source(), notebook.solved_edition(NAME))
+    points = run_course(course, source(), editions.solved_edition(NAME))
     check_export(course, points, source())

@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lab import exercises
 from lab.cli import main
-from lab.exercises import Exercise, ExerciseError, exercise_points
+from lab.course import editions, exercises
+from lab.course.copies import is_answer
+from lab.course.exercises import Exercise, ExerciseError, exercise_points
 
 SET_UP = """import sys
 class CheckFailed(Exception): pass
@@ -22,7 +23,7 @@ def check(got, wanted):
         raise CheckFailed(f"{got}, wants {wanted}. Add.")
     print("PASS right")"""
 STUB = "# EXERCISE {n}, one line\ndef answer{n}():\n    # YOUR CODE HERE\n    raise NotImplementedError()"
-SOURCES = [path for path in sorted(exercises.EDITIONS.glob("*.py")) if not path.name.startswith("_")]
+SOURCES = sorted(editions.NOTEBOOKS.glob("[!_]*.py"))
 
 
 def answer(n: int, source: str = "") -> NotebookNode:
@@ -46,7 +47,7 @@ def set_up() -> NotebookNode:
 
 @pytest.fixture(autouse=True)
 def no_editions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exercises, "EDITIONS", tmp_path / "editions")
+    monkeypatch.setattr(exercises, "edition_sources", lambda: sorted((tmp_path / "editions").glob("*.py")))
 
 
 @pytest.fixture
@@ -206,7 +207,5 @@ def test_the_labs_own_notebooks(source: Path, tmp_path: Path, monkeypatch: pytes
     solved = jupytext.read(source)
     nbformat.write(solved, tmp_path / "copy.ipynb")
     done = exercise_points(tmp_path / "copy.ipynb")
-    assert [e.name for e in done] == [
-        c.metadata.nbgrader.grade_id for c in solved.cells if exercises._is(c, "solution")
-    ]
+    assert [e.name for e in done] == [c.metadata.nbgrader.grade_id for c in solved.cells if is_answer(c)]
     assert all(e.passed for e in done), [e.line() for e in done]
