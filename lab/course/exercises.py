@@ -92,6 +92,7 @@ def check_copy(path: str | Path, seconds: int = CELL_SECONDS) -> Report:
     """
     copy = read_copy(Path(path))
     edition = _edition(copy)
+    warnings = copies.warnings_of(copy, {name: cell for name, cell in edition.items() if grade_id_of(cell)})
     plan = _Plan(copy, edition)
     if not plan.answers.keys() & plan.checks.keys():
         raise ExerciseError(f"{path} has no exercises: no cell that nbgrader knows as an answer, with its check.")
@@ -101,7 +102,6 @@ def check_copy(path: str | Path, seconds: int = CELL_SECONDS) -> Report:
     exercises = [_exercise(name, plan, parts, ended) for name in plan.checks]
     if cause:
         exercises = [_not_checked(exercise, parts) for exercise in exercises]
-    warnings = copies.warnings_of(copy, {name: cell for name, cell in edition.items() if grade_id_of(cell)})
     return Report(exercises, [cause, *warnings] if cause else warnings)
 
 
@@ -154,8 +154,10 @@ class _Plan:
 
     def __init__(self, copy: Copy, edition: dict[str, NotebookNode]) -> None:
         self.cells = copy.cells
-        known = edition or {grade_id_of(cell): cell for cell in copy.cells if grade_id_of(cell)}
+        named = [cell for cell in edition.values() or copy.cells if grade_id_of(cell)]
+        known = {grade_id_of(cell): cell for cell in named}
         self.checks = {name.removesuffix("-check"): cell for name, cell in known.items() if is_check(cell)}
+        self.known = set(known)
         for cell in self.cells:
             if grade_id_of(cell) in known:
                 cell.cell_type = known[grade_id_of(cell)].cell_type  # as nbgrader does
@@ -178,8 +180,9 @@ class _Plan:
     def _unnamed(self, name: str) -> int | None:
         """The cell that makes what a check reads, where the answer's cell has lost nbgrader's metadata."""
         wanted = read(self.checks[name].source)
-        plain = [place for place, cell in enumerate(self.cells) if cell.cell_type == "code" and not grade_id_of(cell)]
-        found = [place for place in plain if place not in self.set_up and wanted & defined(self.cells[place].source)]
+        code = [place for place, cell in enumerate(self.cells) if cell.cell_type == "code" and place not in self.set_up]
+        plain = [place for place in code if grade_id_of(self.cells[place]) not in self.known]
+        found = [place for place in plain if wanted & defined(self.cells[place].source)]
         return max(found, default=None)
 
     def title(self, name: str) -> str:
