@@ -207,7 +207,7 @@ def check(
     --train makes some. With --input, for images of another shape than the rubric's, accuracy is not measured.
     """
     if target.endswith(".ipynb") and not (train or rubric or input_shape):
-        from lab.exercises import has_exercises
+        from lab.course.exercises import has_exercises
 
         if has_exercises(target):
             _check_exercises(target, as_json)
@@ -233,16 +233,20 @@ def check(
 
 def _check_exercises(notebook: str, as_json: bool) -> NoReturn:
     """The points of a student's copy so far. Status 1 if some are still to be had."""
-    from lab.exercises import exercise_points
+    from lab.course.exercises import check_copy
 
-    exercises = exercise_points(notebook)
-    earned, most = sum(one.points for one in exercises), sum(one.max_points for one in exercises)
+    report = check_copy(notebook)
+    passed = report.points == report.max_points
     if as_json:
-        report = {"target": notebook, "passed": earned == most, "points": earned, "max_points": most}
-        _say(json.dumps(report | {"exercises": [one.to_dict() for one in exercises]}, indent=1))
+        shown = {"target": notebook, "passed": passed, "points": report.points, "max_points": report.max_points}
+        exercises = [one.to_dict() for one in report.exercises]
+        _say(json.dumps(shown | {"exercises": exercises, "warnings": report.warnings}, indent=1))
     else:
-        _say("\n".join([*(one.line() for one in exercises), f"{earned:g} of {most:g} points"]))
-    sys.exit(0 if earned == most else 1)
+        points = f"{report.points:g} of {report.max_points:g} points"
+        _say("\n".join([*(one.line() for one in report.exercises), points]))
+    for warning in report.warnings:
+        click.echo(f"warning: {harmless(warning)}", err=True)
+    sys.exit(0 if passed else 1)
 
 
 @main.command()

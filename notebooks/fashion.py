@@ -20,12 +20,10 @@
 # the schedule are explained in the lab's first notebook, `mnist_994.ipynb`.
 
 # %% tags=["parameters"]
-import os
-
 seed = 0
 epochs = None  # of the final run; None: 10, or 2 if it is a quick one
 train_limit = None  # use only so many training images; None: all, or 12,000 in a quick run
-quick = bool(os.environ.get("LAB_QUICK"))  # a short run, to see that everything works
+quick = None  # a short run, to see that everything works; None: if the environment's LAB_QUICK is on
 
 # %% tags=["setup"]
 import re
@@ -63,7 +61,9 @@ print("the lab,", lab.__version__, "on torch", torch.__version__.split("+")[0])
 
 # %%
 from lab.data import load
+from lab.switches import is_on
 
+quick = is_on("LAB_QUICK") if quick is None else quick
 epochs = epochs or (2 if quick else 10)
 train_limit = train_limit or (12_000 if quick else 0)
 data = load("fashion_mnist").split(seed=0)

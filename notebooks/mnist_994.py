@@ -23,12 +23,10 @@
 # section 13; you will need an evening.
 
 # %% tags=["parameters"]
-import os
-
 seed = 0
 epochs = None  # of the final run; None: 12, or 2 if it is a quick one
 train_limit = None  # use only so many training images; None: all, or 12,000 in a quick run
-quick = bool(os.environ.get("LAB_QUICK"))  # a short run, to see that everything works
+quick = None  # a short run, to see that everything works; None: if the environment's LAB_QUICK is on
 
 # %% tags=["setup"]
 import re
@@ -66,7 +64,9 @@ print("the lab,", lab.__version__, "on torch", torch.__version__.split("+")[0])
 
 # %%
 from lab.data import load
+from lab.switches import is_on
 
+quick = is_on("LAB_QUICK") if quick is None else quick
 epochs = epochs or (2 if quick else 12)
 train_limit = train_limit or (12_000 if quick else 0)
 data = load("mnist").split(seed=0)

@@ -11,9 +11,9 @@ import pytest
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 
-from lab import exercises
 from lab.course import editions
-from lab.exercises import exercise_points
+from lab.course.copies import is_answer, is_check
+from lab.course.exercises import exercise_points
 
 NAME = "mnist_994"
 FIELDS = (
@@ -40,13 +40,13 @@ def source() -> NotebookNode:
 
 def reduced(whole: NotebookNode) -> NotebookNode:
     """Without the training: set-up, answers and checks."""
-    set_up = exercises._set_up(whole)
-    whole.cells = [cell for cell in whole.cells if "nbgrader" in cell.metadata or any(cell is it for it in set_up)]
+    kept = [cell for cell in whole.cells if "nbgrader" in cell.metadata or "setup" in cell.metadata.get("tags", [])]
+    whole.cells = kept
     return whole
 
 
 def answers(edition: NotebookNode) -> list[NotebookNode]:
-    return [cell for cell in edition.cells if exercises._is(cell, "solution")]
+    return [cell for cell in edition.cells if is_answer(cell)]
 
 
 def cells(edition: NotebookNode) -> list[tuple[str, str]]:
@@ -120,7 +120,7 @@ def exported(course: Path) -> dict[str, dict[str, str]]:
 
 
 def check_export(course: Path, points: dict[str, dict[str, float]], whole: NotebookNode) -> None:
-    most = sum(cell.metadata.nbgrader.points for cell in whole.cells if exercises._is(cell, "grade"))
+    most = sum(cell.metadata.nbgrader.points for cell in whole.cells if is_check(cell))
     rows = exported(course)
     for student in ("ada", "bob"):
         assert float(rows[student]["score"]) == float(rows[student]["raw_score"]) == sum(points[student].values())
@@ -140,7 +140,7 @@ def test_the_released_copy_is_the_committed_one(course: Path) -> None:
     released = nbformat.read(course / "release" / NAME / f"{NAME}.ipynb", as_version=4)
     committed = nbformat.read(editions.NOTEBOOKS / f"{NAME}.ipynb", as_version=4)
     assert cells(released) == cells(committed)
-    assert all("checksum" in cell.metadata.nbgrader for cell in released.cells if exercises._is(cell, "grade"))
+    assert all("checksum" in cell.metadata.nbgrader for cell in released.cells if is_check(cell))
 
 
 @pytest.mark.slow
