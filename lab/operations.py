@@ -86,6 +86,11 @@ class Operation(BaseModel):
     words: ClassVar[str] = ""
     """What a list of everything allowed calls the kind; empty where another kind's words cover it."""
 
+    usual: ClassVar[dict[str, tuple[float, ...]]] = {}
+    """By field, the numbers that nobody chose: PyTorch's own, and those that change nothing."""
+    of_training: ClassVar[tuple[str, ...]] = ()
+    """Fields with a number that the output in eval mode does not depend on."""
+
     name: Name
     inputs: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
     shape: Shape
@@ -99,6 +104,20 @@ class Operation(BaseModel):
         """Names of the parameters and buffers that the operation reads."""
         names = (getattr(self, role) for role in self.tensor_fields)
         return tuple(name for name in names if name is not None)
+
+    def written(self) -> list[tuple[str, float]]:
+        """The real numbers that the network's author chose for it, each with its role, which other operations share.
+
+        Whole numbers (a kernel, an axis, a padding) say what is computed with what, and are no weights.
+        """
+        found = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for place, number in enumerate(value if isinstance(value, tuple) else (value,)):
+                chosen = isinstance(number, float) and number not in self.usual.get(name, ())
+                if chosen and name not in self.of_training:
+                    found.append((f"{type(self).__name__}.{name}.{place}", number))
+        return found
 
     def label(self) -> str:
         """What the layer table calls it."""
@@ -310,6 +329,8 @@ class BatchNorm(EachNumber):
     running_var: Name | None
     momentum: Number
     eps: Number
+    usual = {"eps": (1e-5,)}
+    of_training = ("momentum",)
     training: Mode
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
@@ -339,6 +360,7 @@ class GroupNorm(EachNumber):
     weight: Name | None
     bias: Name | None
     eps: Number
+    usual = {"eps": (1e-5,)}
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
@@ -365,6 +387,7 @@ class LayerNorm(EachNumber):
     weight: Name | None
     bias: Name | None
     eps: Number
+    usual = {"eps": (1e-5,)}
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
@@ -410,6 +433,16 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 }
 """The numbers that some of them take; gelu's is 1 for tanh's approximation."""
 
+USUAL_ARGUMENTS: dict[str, tuple[tuple[float, ...], ...]] = {
+    "leaky_relu": ((0.01,),),
+    "elu": ((1.0,),),
+    "celu": ((1.0,),),
+    "hardtanh": ((-1.0, 1.0), (0.0, 6.0)),  # the second is ReLU6
+    "gelu": ((0.0,), (1.0,)),
+    "softplus": ((1.0, 20.0),),
+}
+"""PyTorch's own."""
+
 
 class Activation(EachNumber):
     """A function of each number by itself, with its numeric arguments (a leaky ReLU's slope, say)."""
@@ -425,6 +458,11 @@ class Activation(EachNumber):
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return ACTIVATIONS[self.function](inputs[0], *self.arguments)
+
+    def written(self) -> list[tuple[str, float]]:
+        usual = USUAL_ARGUMENTS.get(self.function, ())
+        numbers = enumerate(self.arguments) if self.arguments not in usual else ()
+        return [(f"{self.function}.{place}", number) for place, number in numbers]
 
     @model_validator(mode="after")
     def _all_or_none(self) -> "Activation":
@@ -577,6 +615,7 @@ class Dropout(EachNumber):
     p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     channels: bool
     training: Mode
+    of_training = ("p",)
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         drop = torch.feature_dropout if self.channels else F.dropout  # F.dropout2d, without its warning for vectors
@@ -673,6 +712,7 @@ class Scale(EachNumber):
     spelled = ("neg", "rsub", "div")
     factor: Number
     shift: Number
+    usual = {"factor": (1.0,), "shift": (0.0,)}
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return inputs[0] * self.factor + self.shift
@@ -734,6 +774,7 @@ class Add(Operation):
     tensor_fields = ("tensor",)
     tensor: Name | None
     alpha: Number
+    usual = {"alpha": (1.0,)}
 
     def arity(self) -> int | None:
         return 1 if self.tensor else 2
@@ -841,6 +882,7 @@ class Pad(Windowed):
     words = "pad"
     padding: Annotated[tuple[Annotated[int, Field(ge=-4096, le=4096)], ...], Field(min_length=4, max_length=4)]
     value: Number
+    usual = {"value": (0.0,)}
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         top, bottom, left, right = self.padding
@@ -880,6 +922,10 @@ class Interpolate(Windowed):
     size: Strides
     scale: tuple[Factor, Factor] | None
     align_corners: bool
+
+    def written(self) -> list[tuple[str, float]]:
+        """A whole factor, or one over it, is a size."""
+        return [(role, n) for role, n in super().written() if not (n.is_integer() or (1 / n).is_integer())]
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         size, scale = (None, list(self.scale)) if self.scale else (list(self.size), None)

@@ -162,13 +162,13 @@ def effective_operations(graph: Graph) -> list[Operation]:
 
 
 def _parameter_count(rule: Rule, facts: _Facts) -> _Finding:
-    count, below = facts.graph.parameters, rule.below or 0
+    count, below = facts.graph.counted(), rule.below or 0
     largest = max(layer_table(facts.graph), key=lambda layer: layer.parameters)
     hint = (
         f"The largest: {largest.name} with {largest.parameters:,}. "
         "Pool before the linear layer, or squeeze channels with a 1x1 convolution."
     )
-    return count < below, f"{count:,}", f"limit {below - 1:,}", hint
+    return count.total < below, count.text, f"limit {below - 1:,}", hint
 
 
 def _epochs(rule: Rule, facts: _Facts) -> _Finding:
@@ -177,6 +177,14 @@ def _epochs(rule: Rule, facts: _Facts) -> _Finding:
         return None, "not measured", limit, "Train the network: lab check TARGET --train."
     passed = 0 < facts.epochs < (rule.below or 0)
     return passed, str(facts.epochs), limit, "Fewer passes: a higher peak of the learning rate, decayed to zero."
+
+
+_IDLE_KINDS: dict[type[Operation], tuple[str, ...]] = {
+    BatchNorm: ("batch_norm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"),
+    Dropout: ("dropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"),
+    Linear: ("linear", "Linear"),
+}
+"""What an operation of a kind, or PyTorch's layers for it, are called where they have no effect."""
 
 
 def _executed(facts: _Facts, kind: type[Operation], what: str, fault: Callable[[Any], str], advice: str) -> _Finding:
@@ -192,7 +200,7 @@ def _executed(facts: _Facts, kind: type[Operation], what: str, fault: Callable[[
         listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
         return True, f"{len(names)} executed ({listed})", "at least 1", ""
     reasons = [f"{name!r} {text}" for name, text in faults.items()]
-    reasons += [text for text in facts.graph.idle if text.lower().replace("_", "").startswith(kind.__name__.lower())]
+    reasons += [idle.text for idle in facts.graph.idle if idle.kind in _IDLE_KINDS[kind]]
     reason = f"{reasons[0]}. " if reasons else ""
     return False, f"no {what} that the output uses", "at least 1", f"{reason}{advice}"
 
