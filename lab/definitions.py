@@ -9,9 +9,9 @@ needed name stands for: `layers.append(...)`, `model.fc = ...`, `for m in model.
 Whether it changes something is read from its text, and from the functions of the file that it calls:
 
     structure   attributes and items assigned or deleted; methods that change a container or a module (append, update,
-                add_module, register_..., set_...); setattr, delattr; torch.nn.utils; seeds and defaults of torch
-    values      torch.nn.init, methods that end in _ (zero_, fill_), apply
-    mode        eval, train, requires_grad_, zero_grad
+                add_module, register_..., set_...); setattr, delattr; torch.nn.utils; seeds of random numbers; sys.path
+    values      torch.nn.init, methods that end in _ (zero_, requires_grad_), apply
+    mode        eval, train, zero_grad
     unknown     a function or method of a library that is neither in these lists nor reads or reports by its name
 
 Such a statement is executed if it is harmless: all that it calls is torch, Python's own mathematics and containers,
@@ -81,6 +81,11 @@ class Statement:
         return f"{self.cell}, line {self.node.lineno}"
 
     @property
+    def source(self) -> str:
+        """Its text, written anew: comments are gone, magic has become calls."""
+        return ast.unparse(self.node)
+
+    @property
     def text(self) -> str:
         """Its first line, shortened."""
         line = ast.unparse(self.node).splitlines()[0]
@@ -121,6 +126,11 @@ class Source:
 
     def __post_init__(self) -> None:
         self.scope = Module([s.node for s in self.statements], self.folder)
+        self.effects = [
+            {} if isinstance(s.node, (ast.Import, ast.ImportFrom)) else self.scope.effects(s.node)
+            for s in self.statements
+        ]
+        self.fixed = _fixed(self.statements)
 
     def select(self, wanted: Iterable[str]) -> Selection:
         """The statements that the names in `wanted` are made from, with notes."""
@@ -300,7 +310,7 @@ _CONTAINER = {
     *("__setitem__", "__setattr__", "__delitem__", "__delattr__", "parse_known_args"),
 }
 _STRUCTURE = re.compile(r"(add|register|set|remove|replace|insert|delete|del|append|put)_\w*")
-_MODE = {"eval", "train", "requires_grad_", "zero_grad"}
+_MODE = {"eval", "train", "zero_grad"}
 _VALUES = {"apply", "half", "double", "float", "bfloat16", "type", "reset_parameters"}
 _ELSEWHERE = {"to", "cpu", "cuda", "xpu", "mps", "share_memory", "compile", "state_dict", "ipu"}
 _PARTS = {
@@ -436,6 +446,17 @@ _SILENT_PACKAGES = {
 }
 _SAFE_MODULES = (
     *("torch", "math", "cmath", "random", "numpy", "copy", "itertools", "functools", "collections", "operator"),
+    *(
+        "time.time",
+        "time.strftime",
+        "time.perf_counter",
+        "datetime",
+        "platform",
+        "logging",
+        "os.cpu_count",
+        "os.getcwd",
+    ),
+    *("yaml.safe_load", "yaml.load", "tomllib", "toml", "sys.path", "configparser", "ast.literal_eval", "uuid"),
     *("typing", "dataclasses", "argparse", "types", "json", "os.path", "os.environ", "os.getenv", "pathlib", "enum"),
     *("re", "string", "fractions", "statistics", "heapq", "bisect", "warnings", "contextlib", "inspect", "sys.argv"),
     *("torchvision.models", "torchvision.ops", "torchvision.transforms", "lab.models", "omegaconf", "numbers", "abc"),
@@ -559,7 +580,7 @@ class Module:
             dotted = self.dotted(node.func)
             if dotted and dotted.split(".")[0] not in ("torch", "copy", "itertools", "functools", "collections"):
                 return set()
-            return set() if dotted.startswith(("torch.optim", "torch.utils")) else of_arguments
+            return set() if dotted.startswith(("torch.optim", "torch.utils", "copy.deepcopy")) else of_arguments
         if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
             return self._of_all(node.elts, local)
         if isinstance(node, ast.Dict):
@@ -675,10 +696,8 @@ class Module:
 
     def _attribute(self, name: str) -> Effect:
         """What it means to give the attribute `name` a value that is no layer: does a network read it?"""
-        if name in ("grad", "data"):
+        if name in ("grad", "data", "training", "requires_grad"):
             return Effect.VALUES
-        if name in ("training", "requires_grad"):
-            return Effect.MODE
         matters = name in _LAYER_ATTRIBUTES or name in self.attributes_read or not self.attributes_read
         return Effect.STRUCTURE if matters and not (words(name) & _DATA_WORDS) else Effect.VALUES
 
@@ -715,7 +734,7 @@ class Module:
         root = next(n.id for n in ast.walk(call.func) if isinstance(n, ast.Name))
         if (found := self.beside(dotted)) and (found[0].functions.get(found[1]) or found[0].classes.get(found[1])):
             yield from self._functions_call(call, found[0], found[1], local, own=False)
-        elif name in ("seed", "manual_seed", "manual_seed_all") or name.startswith("set_default_"):
+        elif name in ("seed", "manual_seed", "manual_seed_all") or dotted.startswith("sys.path."):
             yield {root}, Effect.STRUCTURE
         elif dotted in ("random.shuffle", "numpy.random.shuffle", "operator.setitem", "operator.delitem") or (
             dotted.startswith(("heapq.", "bisect.insort"))
@@ -796,11 +815,11 @@ class Module:
             yield receiver, Effect.NONE  # somebody's own training
         elif name in _MODE:
             yield receiver, Effect.MODE
-        elif name in _ELSEWHERE:
+        elif name in _ELSEWHERE or name in _CONTAINER:  # the latter are seen as attributes
             return
         elif name == "load_state_dict":
             yield receiver, Effect.UNKNOWN
-        elif name in _CONTAINER or (_STRUCTURE.fullmatch(name) and not words(name) & {"scalar", "graph", "figure"}):
+        elif _STRUCTURE.fullmatch(name) and not words(name) & {"scalar", "graph", "figure"}:
             yield receiver, Effect.STRUCTURE
         elif name in _VALUES or (name.endswith("_") and not name.endswith("__")):
             yield receiver, Effect.VALUES
@@ -932,15 +951,12 @@ class _Search:
 
     def __init__(self, source: Source, wanted: set[str]) -> None:
         self.source, self.scope = source, source.scope
-        self.names = set(wanted)
+        self.names = set(wanted) | {name for name, path in self.scope.imports.items() if path == "sys"}  # sys.path
         self.taken = {n for n, s in enumerate(source.statements) if is_star(s.node)}
         self.notes: dict[int, str] = {}
         self.refused: dict[int, str] = {}
-        self.effects = [
-            {} if isinstance(s.node, (ast.Import, ast.ImportFrom)) else self.scope.effects(s.node)
-            for s in source.statements
-        ]
-        self.fixed = _fixed(source.statements)
+        self.effects = source.effects
+        self.fixed = source.fixed
 
     def selection(self) -> Selection:
         before = -1
@@ -966,6 +982,8 @@ class _Search:
             self.refused[index] = (
                 f"{statement.where}: `{statement.text}` trains, so it was not run; {name} comes from it."
             )
+        elif effect == Effect.MODE and not _is_plain_call(statement.node):  # an evaluation
+            return
         elif effect and self.scope.is_harmless(statement.node):
             self._take(index, statement)
         elif effect == Effect.STRUCTURE:
@@ -1006,6 +1024,11 @@ class _Search:
 
     def _needs(self, broken: Broken) -> bool:
         return any(broken.mentions(name) for name in self.names)
+
+
+def _is_plain_call(node: ast.stmt) -> bool:
+    """Is it `model.eval()`, and nothing else?"""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not isinstance(node.value.func, ast.Name)
 
 
 def _fixed(statements: list[Statement]) -> set[str]:

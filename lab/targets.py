@@ -87,7 +87,10 @@ def find(target: str) -> Found:
     if not file:
         raise TargetError(f"{target!r} names no network. {HELP}")
     if Path(file).suffix in (".py", ".ipynb"):
-        return _File(Path(file)).find(name, target)
+        try:
+            return _File(Path(file)).find(name, target)
+        except RecursionError as error:
+            raise TargetError(f"{file}: its code is nested too deeply to be read.") from error
     return Found(_build(_imported(file, name, target), target))
 
 
@@ -227,7 +230,12 @@ class _File:
             if self.source.broken:
                 raise TargetError(f"{self.source.broken[0].message}.")
             guarded = "".join(f" {self._guarded(name)}" for name in list(self.source.guarded)[:1])
-            hint = self._functions() or guarded
+            classes = ", ".join(
+                f"class {name}({', '.join(map(ast.unparse, node.bases))})"
+                for name, node in self.classes.items()
+                if node.bases
+            )
+            hint = self._functions() or guarded or (f" It has {classes}." if classes else "")
             raise TargetError(f"{self.path} defines no network: no class derived from nn.Module.{hint}")
         if len(wanted) > 1:
             choices = " or ".join(f"{self.path}:{choice}" for choice in wanted)
