@@ -9,9 +9,9 @@ needed name stands for: `layers.append(...)`, `model.fc = ...`, `for m in model.
 Whether it changes something is read from its text, and from the functions of the file that it calls:
 
     structure   attributes and items assigned or deleted; methods that change a container or a module (append, update,
-                add_module, register_..., set_...); setattr, delattr; torch.nn.utils; seeds and defaults of torch
-    values      torch.nn.init, methods that end in _ (zero_, fill_), apply
-    mode        eval, train, requires_grad_, zero_grad
+                add_module, register_..., set_...); setattr, delattr; torch.nn.utils; seeds of random numbers; sys.path
+    values      torch.nn.init, methods that end in _ (zero_, requires_grad_), apply
+    mode        eval, train, zero_grad
     unknown     a function or method of a library that is neither in these lists nor reads or reports by its name
 
 Such a statement is executed if it is harmless: all that it calls is torch, Python's own mathematics and containers,
@@ -81,6 +81,11 @@ class Statement:
         return f"{self.cell}, line {self.node.lineno}"
 
     @property
+    def source(self) -> str:
+        """Its text, written anew: comments are gone, magic has become calls."""
+        return ast.unparse(self.node)
+
+    @property
     def text(self) -> str:
         """Its first line, shortened."""
         line = ast.unparse(self.node).splitlines()[0]
@@ -115,11 +120,17 @@ class Source:
 
     statements: list[Statement]
     broken: list[Broken]
+    guarded: dict[str, str]  # name -> where, of what is only defined under `if __name__ == "__main__"`
     folder: Path | None = None  # modules beside it are looked into
     scope: Module = field(init=False)
 
     def __post_init__(self) -> None:
         self.scope = Module([s.node for s in self.statements], self.folder)
+        self.effects = [
+            {} if isinstance(s.node, (ast.Import, ast.ImportFrom)) else self.scope.effects(s.node)
+            for s in self.statements
+        ]
+        self.fixed = _fixed(self.statements)
 
     def select(self, wanted: Iterable[str]) -> Selection:
         """The statements that the names in `wanted` are made from, with notes."""
@@ -168,15 +179,19 @@ def parse(cells: Iterable[tuple[str, str] | Cell], folder: Path | None = None) -
     if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node, _ in parsed):
         flags |= future.annotations.compiler_flag  # the one that a supported Python does not have anyway
     statements: list[Statement] = []
+    guarded: dict[str, str] = {}
     for node, cell in parsed:
-        if any(cell is one.cell for one in broken) or _is_main_guard(node):
+        if any(cell is one.cell for one in broken):
+            continue
+        if _is_main_guard(node):
+            guarded |= dict.fromkeys(_binds(node), f"{cell.name}, line {node.lineno}")
             continue
         try:
             statements.append(_statement(node, cell, flags))
         except _INVALID as error:
             broken.append(Broken(cell, _invalid(cell, error)))
             statements = [s for s in statements if s.cell != cell.name]
-    return Source(statements, broken, folder)
+    return Source(statements, broken, guarded, folder)
 
 
 _INVALID = (SyntaxError, ValueError, RecursionError, MemoryError)  # MemoryError: too deep for the parser
@@ -249,6 +264,9 @@ def _binds(node: ast.stmt) -> set[str]:
             names |= {(alias.asname or alias.name).split(".")[0] for alias in child.names}
         elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(child.name)
+        elif isinstance(child, ast.Subscript) and ast.unparse(child.value) in ("globals()", "vars()", "locals()"):
+            if isinstance(child.slice, ast.Constant) and isinstance(child.ctx, ast.Store):
+                names.add(str(child.slice.value))
         elif isinstance(child, ast.ExceptHandler):
             names |= {child.name} if child.name else set()
     return names
@@ -292,7 +310,7 @@ _CONTAINER = {
     *("__setitem__", "__setattr__", "__delitem__", "__delattr__", "parse_known_args"),
 }
 _STRUCTURE = re.compile(r"(add|register|set|remove|replace|insert|delete|del|append|put)_\w*")
-_MODE = {"eval", "train", "requires_grad_", "zero_grad"}
+_MODE = {"eval", "train", "zero_grad"}
 _VALUES = {"apply", "half", "double", "float", "bfloat16", "type", "reset_parameters"}
 _ELSEWHERE = {"to", "cpu", "cuda", "xpu", "mps", "share_memory", "compile", "state_dict", "ipu"}
 _PARTS = {
@@ -312,6 +330,25 @@ _PARTS = {
     ),
     *("cuda", "eval", "train", "requires_grad_", "apply", "float", "half", "double", "append", "extend", "insert"),
     *("add_argument_group", "add_subparsers", "add_parser", "add_mutually_exclusive_group", "view", "flatten", "t"),
+}
+_LAYER_ATTRIBUTES = {
+    *("p", "inplace", "eps", "momentum", "kernel_size", "stride", "padding", "dilation", "groups", "weight", "bias"),
+    *("in_features", "out_features", "num_features", "affine", "track_running_stats", "running_mean", "running_var"),
+    *("negative_slope", "alpha", "dim", "start_dim", "end_dim", "output_size", "size", "scale_factor", "mode"),
+    *("forward", "_modules", "_parameters", "_buffers", "num_batches_tracked", "padding_mode", "__class__"),
+}
+_DATA_WORDS = {
+    "history",
+    "losses",
+    "loss",
+    "acc",
+    "accuracy",
+    "accuracies",
+    "best",
+    "optimizer",
+    "epoch",
+    "log",
+    "logs",
 }
 _TRAINING_WORDS = {"train", "training", "trainer", "fit", "finetune", "trials"}
 _REPORTING_WORDS = {
@@ -409,6 +446,17 @@ _SILENT_PACKAGES = {
 }
 _SAFE_MODULES = (
     *("torch", "math", "cmath", "random", "numpy", "copy", "itertools", "functools", "collections", "operator"),
+    *(
+        "time.time",
+        "time.strftime",
+        "time.perf_counter",
+        "datetime",
+        "platform",
+        "logging",
+        "os.cpu_count",
+        "os.getcwd",
+    ),
+    *("yaml.safe_load", "yaml.load", "tomllib", "toml", "sys.path", "configparser", "ast.literal_eval", "uuid"),
     *("typing", "dataclasses", "argparse", "types", "json", "os.path", "os.environ", "os.getenv", "pathlib", "enum"),
     *("re", "string", "fractions", "statistics", "heapq", "bisect", "warnings", "contextlib", "inspect", "sys.argv"),
     *("torchvision.models", "torchvision.ops", "torchvision.transforms", "lab.models", "omegaconf", "numbers", "abc"),
@@ -455,12 +503,20 @@ class Module:
         self.methods: dict[str, list[Function]] = {}
         self.imports: dict[str, str] = {}  # name -> dotted path
         self.aliases: dict[str, set[str]] = {}
+        self.attributes: set[str] = set()  # that something is given in this file: self.conv = ...
+        self.attributes_read: set[str] = set()  # by methods of its classes that neither train nor report
         self._summaries: dict[ast.AST, dict[str, Effect]] = {}
         self._flags: dict[tuple[bool, ast.AST], bool] = {}  # (harmless or training?, function)
         self._beside: dict[str, Module | None] = {}
         for statement in body:
             self._collect(statement)
         self.aliases = self.aliases_in(body, {})
+        for name, methods in self.methods.items():
+            for method in methods:
+                nodes = [node for node in ast.walk(method) if isinstance(node, ast.Attribute)]
+                self.attributes |= {node.attr for node in nodes if isinstance(node.ctx, ast.Store)}
+                if name == "forward" or not (words(name) & _REPORTING_WORDS or self._trains_when_called(method)):
+                    self.attributes_read |= {node.attr for node in nodes if isinstance(node.ctx, ast.Load)}
 
     def _collect(self, statement: ast.stmt) -> None:
         for node in executed(statement):
@@ -524,7 +580,7 @@ class Module:
             dotted = self.dotted(node.func)
             if dotted and dotted.split(".")[0] not in ("torch", "copy", "itertools", "functools", "collections"):
                 return set()
-            return set() if dotted.startswith(("torch.optim", "torch.utils")) else of_arguments
+            return set() if dotted.startswith(("torch.optim", "torch.utils", "copy.deepcopy")) else of_arguments
         if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
             return self._of_all(node.elts, local)
         if isinstance(node, ast.Dict):
@@ -599,6 +655,7 @@ class Module:
         """What executing `node` may do to which names: top-level ones, and those that `local`, of a call, knows."""
         inside = local is not None
         found: dict[str, Effect] = {}
+        light: dict[ast.AST, Effect] = {}  # attributes whose value is known to be no layer
         local = local or {}
 
         def note(names: Iterable[str], effect: Effect) -> None:
@@ -606,19 +663,26 @@ class Module:
                 found[name] = max(effect, found.get(name, Effect.NONE))
 
         for child in ast.walk(node) if inside else executed(node, classes=True):
+            if isinstance(child, ast.Assign):
+                for target in child.targets:
+                    if isinstance(target, ast.Attribute) and not self._makes_module(child.value, local):
+                        light[target] = self._attribute(target.attr)
             if isinstance(child, (ast.Attribute, ast.Subscript)) and isinstance(child.ctx, (ast.Store, ast.Del)):
-                value_only = isinstance(child, ast.Attribute) and child.attr in ("grad", "data")
-                in_tensor = isinstance(child, ast.Subscript) and any(
+                effect = light.get(child, Effect.STRUCTURE)
+                if isinstance(child, ast.Subscript) and any(
                     isinstance(part, ast.Attribute) and part.attr in ("data", "grad", "weight", "bias")
                     for part in ast.walk(child.value)
-                )
-                note(self.roots(child.value, local), Effect.VALUES if value_only or in_tensor else Effect.STRUCTURE)
+                ):
+                    effect = Effect.VALUES
+                note(self.roots(child.value, local), effect)
             elif isinstance(child, ast.AugAssign) and isinstance(child.target, ast.Name):  # in place, for a list
                 note([child.target.id], Effect.STRUCTURE)
             elif isinstance(child, ast.Global):
                 note(child.names, Effect.STRUCTURE)
             elif isinstance(child, ast.Attribute) and child.attr in _CONTAINER and not self._is_module_path(child):
-                note(self.roots(child.value, local), Effect.STRUCTURE)  # called here, or handed on: map(a.append, b)
+                inner = child.value
+                effect = self._attribute(inner.attr) if isinstance(inner, ast.Attribute) else Effect.STRUCTURE
+                note(self.roots(inner, local), effect)  # called here, or handed on: map(a.append, b)
             elif isinstance(child, ast.Call):
                 for names, effect in self._call(child, local):
                     note(names, effect)
@@ -629,6 +693,22 @@ class Module:
                             for name, effect in self._globals(function).items():
                                 note([name], effect)
         return found
+
+    def _attribute(self, name: str) -> Effect:
+        """What it means to give the attribute `name` a value that is no layer: does a network read it?"""
+        if name in ("grad", "data", "training", "requires_grad"):
+            return Effect.VALUES
+        matters = name in _LAYER_ATTRIBUTES or name in self.attributes_read or not self.attributes_read
+        return Effect.STRUCTURE if matters and not (words(name) & _DATA_WORDS) else Effect.VALUES
+
+    def _makes_module(self, value: ast.AST, local: dict[str, set[str]]) -> bool:
+        if isinstance(value, ast.Name):
+            return value.id in local and not local[value.id]  # a parameter: who knows
+        calls = [node.func for node in ast.walk(value) if isinstance(node, ast.Call)]
+        return any(
+            self.dotted(call).startswith("torch.nn.") or (isinstance(call, ast.Name) and call.id in self.classes)
+            for call in calls
+        )
 
     def _call(self, call: ast.Call, local: dict[str, set[str]]) -> Iterator[tuple[set[str], Effect]]:
         arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
@@ -654,7 +734,7 @@ class Module:
         root = next(n.id for n in ast.walk(call.func) if isinstance(n, ast.Name))
         if (found := self.beside(dotted)) and (found[0].functions.get(found[1]) or found[0].classes.get(found[1])):
             yield from self._functions_call(call, found[0], found[1], local, own=False)
-        elif name in ("seed", "manual_seed", "manual_seed_all") or name.startswith("set_default_"):
+        elif name in ("seed", "manual_seed", "manual_seed_all") or dotted.startswith("sys.path."):
             yield {root}, Effect.STRUCTURE
         elif dotted in ("random.shuffle", "numpy.random.shuffle", "operator.setitem", "operator.delitem") or (
             dotted.startswith(("heapq.", "bisect.insort"))
@@ -677,7 +757,9 @@ class Module:
         elif name in ("setattr", "delattr") and call.args:
             yield self.roots(call.args[0], local), Effect.STRUCTURE
         elif name in ("exec", "eval"):
-            yield self._of_all(call.args, local), Effect.UNKNOWN
+            texts = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            mentioned = {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
+            yield self._of_all(call.args, local) | mentioned, Effect.UNKNOWN
 
     def _functions_call(
         self, call: ast.Call, module: Module, name: str, local: dict[str, set[str]], own: bool
@@ -733,14 +815,16 @@ class Module:
             yield receiver, Effect.NONE  # somebody's own training
         elif name in _MODE:
             yield receiver, Effect.MODE
-        elif name in _ELSEWHERE:
+        elif name in _ELSEWHERE or name in _CONTAINER:  # the latter are seen as attributes
             return
         elif name == "load_state_dict":
             yield receiver, Effect.UNKNOWN
-        elif name in _CONTAINER or (_STRUCTURE.fullmatch(name) and not words(name) & {"scalar", "graph", "figure"}):
+        elif _STRUCTURE.fullmatch(name) and not words(name) & {"scalar", "graph", "figure"}:
             yield receiver, Effect.STRUCTURE
         elif name in _VALUES or (name.endswith("_") and not name.endswith("__")):
             yield receiver, Effect.VALUES
+        elif name in self.attributes or (isinstance(method.value, ast.Name) and method.value.id == "self"):
+            return  # a layer is called
         elif name not in _known_methods() and not words(name) & _REPORTING_WORDS:
             arguments = self._of_all([*call.args, *(k.value for k in call.keywords)], local)
             yield receiver | arguments, Effect.UNKNOWN
@@ -788,7 +872,8 @@ class Module:
         return True
 
     def _is_harmless_call(self, call: ast.Call) -> bool:
-        handed_on = [f for argument in call.args for f in self._functions_of(argument)]
+        is_kept = isinstance(call.func, ast.Name) and call.func.id == "setattr"
+        handed_on = [] if is_kept else [f for argument in call.args for f in self._functions_of(argument)]
         if not all(self._harmless_to_call(function) for function in handed_on):
             return False
         if dotted := self.dotted(call.func):
@@ -808,6 +893,8 @@ class Module:
                 return all(self._harmless_to_call(function) for function in self.methods[name])
             if name == "train":
                 return _is_mode(call)
+            if name in self.attributes or (isinstance(call.func.value, ast.Name) and call.func.value.id == "self"):
+                return name not in _TRAINS and not words(name) & _TRAINING_WORDS
             return name in _known_methods() or name in _CONTAINER or bool(_STRUCTURE.fullmatch(name))
         return True
 
@@ -864,15 +951,12 @@ class _Search:
 
     def __init__(self, source: Source, wanted: set[str]) -> None:
         self.source, self.scope = source, source.scope
-        self.names = set(wanted)
+        self.names = set(wanted) | {name for name, path in self.scope.imports.items() if path == "sys"}  # sys.path
         self.taken = {n for n, s in enumerate(source.statements) if is_star(s.node)}
         self.notes: dict[int, str] = {}
         self.refused: dict[int, str] = {}
-        self.effects = [
-            {} if isinstance(s.node, (ast.Import, ast.ImportFrom)) else self.scope.effects(s.node)
-            for s in source.statements
-        ]
-        self.fixed = _fixed(source.statements)
+        self.effects = source.effects
+        self.fixed = source.fixed
 
     def selection(self) -> Selection:
         before = -1
@@ -886,7 +970,8 @@ class _Search:
 
     def _look_at(self, index: int, statement: Statement) -> None:
         binds = statement.binds & self.names
-        changes = {n: e for n, e in self.effects[index].items() if n in self.names and n not in self.fixed}
+        changes = {n: e for n, e in self.effects[index].items() if n in self.names}
+        changes = {n: e for n, e in changes.items() if e == Effect.STRUCTURE or n not in self.fixed}  # global n
         effect = max(changes.values(), default=Effect.NONE)
         if binds and not self.scope.trains(statement.node):
             self._take(index, statement)
@@ -897,6 +982,8 @@ class _Search:
             self.refused[index] = (
                 f"{statement.where}: `{statement.text}` trains, so it was not run; {name} comes from it."
             )
+        elif effect == Effect.MODE and not _is_plain_call(statement.node):  # an evaluation
+            return
         elif effect and self.scope.is_harmless(statement.node):
             self._take(index, statement)
         elif effect == Effect.STRUCTURE:
@@ -937,6 +1024,11 @@ class _Search:
 
     def _needs(self, broken: Broken) -> bool:
         return any(broken.mentions(name) for name in self.names)
+
+
+def _is_plain_call(node: ast.stmt) -> bool:
+    """Is it `model.eval()`, and nothing else?"""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not isinstance(node.value.func, ast.Name)
 
 
 def _fixed(statements: list[Statement]) -> set[str]:

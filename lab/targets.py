@@ -54,10 +54,7 @@ def resolve(target: str, input_shape: tuple[int, int, int] = (1, 28, 28)) -> Gra
     if is_saved(target):
         return _saved(target)
     try:
-        found = find(target)
-        for note in found.notes:
-            print(f"Note: {note}", file=sys.stderr)
-        return capture(found.module, input_shape)
+        return capture(network(target), input_shape)
     except NotImplementedError as error:  # an exercise
         raise TargetError(f"{target} is not written yet{_raised(error)}.") from error
 
@@ -75,8 +72,11 @@ def _saved(target: str) -> Graph:
 
 
 def network(target: str) -> nn.Module:
-    """The network itself, newly built. Raises TargetError."""
-    return find(target).module
+    """The network itself, newly built; notes are printed on stderr. Raises TargetError."""
+    found = find(target)
+    for note in found.notes:
+        print(f"Note: {note}", file=sys.stderr)
+    return found.module
 
 
 def find(target: str) -> Found:
@@ -87,7 +87,10 @@ def find(target: str) -> Found:
     if not file:
         raise TargetError(f"{target!r} names no network. {HELP}")
     if Path(file).suffix in (".py", ".ipynb"):
-        return _File(Path(file)).find(name, target)
+        try:
+            return _File(Path(file)).find(name, target)
+        except RecursionError as error:
+            raise TargetError(f"{file}: its code is nested too deeply to be read.") from error
     return Found(_build(_imported(file, name, target), target))
 
 
@@ -197,6 +200,8 @@ class _File:
         for broken in self.source.broken:
             if broken.mentions(name):
                 return f"{broken.message}."
+        if name in self.source.guarded:
+            return f"{self.path}: {self._guarded(name)}"
         classes = ", ".join(self._network_classes()) or "none"
         variables = ", ".join(v.name for v in self._variables())
         found = f"Network classes in it: {classes}." + (f" Variables: {variables}." if variables else "")
@@ -224,11 +229,22 @@ class _File:
         if not wanted:
             if self.source.broken:
                 raise TargetError(f"{self.source.broken[0].message}.")
-            raise TargetError(f"{self.path} defines no network: no class derived from nn.Module.{self._functions()}")
+            guarded = "".join(f" {self._guarded(name)}" for name in list(self.source.guarded)[:1])
+            classes = ", ".join(
+                f"class {name}({', '.join(map(ast.unparse, node.bases))})"
+                for name, node in self.classes.items()
+                if node.bases
+            )
+            hint = self._functions() or guarded or (f" It has {classes}." if classes else "")
+            raise TargetError(f"{self.path} defines no network: no class derived from nn.Module.{hint}")
         if len(wanted) > 1:
             choices = " or ".join(f"{self.path}:{choice}" for choice in wanted)
             raise TargetError(f"{self.path} defines several networks; say which: {choices}")
         return wanted[0], notes + (self._other_variables(wanted[0]) if classes else [])
+
+    def _guarded(self, name: str) -> str:
+        where = self.source.guarded[name]
+        return f'{name} is defined under `if __name__ == "__main__"` ({where}), which is not run here: move it above.'
 
     def _functions(self) -> str:
         made = [name for name, found in self.source.scope.functions.items() if self._returns_network(found)]
@@ -284,17 +300,14 @@ class _File:
         root = base
         while isinstance(root, (ast.Attribute, ast.Subscript, ast.Call)):
             root = root.func if isinstance(root, ast.Call) else root.value
-        if not isinstance(root, ast.Name):
+        if not isinstance(root, ast.Name) or not isinstance(base, (ast.Name, ast.Attribute)):
             return False
-        imports = [
-            s for s in self.source.statements
-            if definitions.is_star(s.node) or (isinstance(s.node, (ast.Import, ast.ImportFrom)) and root.id in s.binds)
-        ]  # fmt: skip
-        if not imports or not isinstance(base, (ast.Name, ast.Attribute)):
+        needed = self.source.select({root.id})
+        if needed.refused or not needed.statements:
             return False
         names: dict[str, Any] = {"__name__": "lab_target"}
         with contextlib.suppress(Exception, SystemExit):  # the class itself will fail, with a message, where it is used
-            for statement in imports:
+            for statement in needed.statements:
                 exec(statement.code, names)
             found = eval(compile(ast.Expression(base), str(self.path), "eval"), names)
             return isinstance(found, type) and issubclass(found, nn.Module)
