@@ -1,19 +1,22 @@
 """A course in nbgrader: assignment made, handed out, submitted, graded and exported with nbgrader's own program."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
+from nbgrader.preprocessors import CheckCellMetadata, DeduplicateIds
 
 from lab.course import editions
-from lab.course.copies import is_answer, is_check
-from lab.course.exercises import exercise_points
+from lab.course.copies import REFUSED, is_answer, is_check, read_copy, warnings_of
+from lab.course.exercises import check_copy, exercise_points
 
 NAME = "mnist_994"
 FIELDS = (
@@ -109,7 +112,29 @@ def run_course(course: Path, whole: NotebookNode, solved: NotebookNode) -> dict[
     assert all(exercise.passed for exercise in ours["ada"])
     passed = {exercise.name: exercise.passed for exercise in ours["bob"]}
     assert passed == dict.fromkeys(right) | dict(zip(mistakes(right), (True, False, False), strict=True))
+    check_damaged(course, nbformat.read(released, as_version=4), right)
     return points
+
+
+def check_damaged(course: Path, released: NotebookNode, right: dict[str, str]) -> None:
+    """A third student whose copy has lost metadata and a check: nbgrader does what the lab's warnings say."""
+    path = submit(course, "cyd", released, right)
+    unnamed, unchecked, moved = list(right)[:3]
+    place = {cell.metadata.nbgrader.grade_id: cell for cell in released.cells if "nbgrader" in cell.metadata}
+    released.cells.remove(place[f"{unchecked}-check"])
+    released.cells.remove(place[f"{moved}-check"])
+    released.cells.insert(released.cells.index(place[moved]), place[f"{moved}-check"])
+    del place[unnamed].metadata["nbgrader"]
+    nbformat.write(released, path)
+    nbgrader(course, "autograde", NAME, "--student=cyd")
+    theirs, ours = graded(course, "cyd"), check_copy(path)
+    told = [name for name in right if any(f"no points for '{name}'" in warning for warning in ours.warnings)]
+    assert told == [unchecked, moved]
+    assert all(exercise.passed for exercise in ours.exercises)
+    expected = {e.name: 0 if e.name in told else e.points for e in ours.exercises}
+    assert {name: theirs.get(name) or 0 for name in expected} == expected
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        gradebook.remove_submission(NAME, "cyd")
 
 
 def exported(course: Path) -> dict[str, dict[str, str]]:
@@ -141,6 +166,43 @@ def test_the_released_copy_is_the_committed_one(course: Path) -> None:
     committed = nbformat.read(editions.NOTEBOOKS / f"{NAME}.ipynb", as_version=4)
     assert cells(released) == cells(committed)
     assert all("checksum" in cell.metadata.nbgrader for cell in released.cells if is_check(cell))
+
+
+@pytest.mark.parametrize(
+    ("damage", "refused"),
+    [
+        (lambda answer, check: None, False),
+        (lambda answer, check: check.metadata.nbgrader.update(points=40), False),
+        (lambda answer, check: answer.metadata.pop("nbgrader"), False),
+        (lambda answer, check: answer.metadata.update(nbgrader={}), True),
+        (lambda answer, check: answer.metadata.update(nbgrader=None), True),
+        (lambda answer, check: answer.metadata.nbgrader.update(grade_id="grow"), True),
+        (lambda answer, check: answer.metadata.nbgrader.update(grade_id=None), True),
+        (lambda answer, check: answer.metadata.nbgrader.update(solution=None), True),
+        (lambda answer, check: answer.metadata.nbgrader.update(schema_version=2), True),
+        (lambda answer, check: check.metadata.nbgrader.update(grade_id="a b"), True),
+        (lambda answer, check: check.metadata.nbgrader.update(points=-1), True),
+        (lambda answer, check: check.metadata.nbgrader.update(points="1"), True),
+        (lambda answer, check: check.metadata.nbgrader.pop("points"), True),
+    ],
+)
+def test_nbgrader_refuses_what_the_lab_says_it_will(damage: Any, refused: bool, tmp_path: Path) -> None:
+    """By the steps with which its autograder begins."""
+    copy = reduced(source())
+    damage(
+        *(cell for cell in copy.cells if cell.metadata.get("nbgrader", {}).get("grade_id", "").startswith("out-size"))
+    )
+    (tmp_path / "copy.ipynb").write_text(json.dumps(copy))
+    ours = read_copy(tmp_path / "copy.ipynb")
+    known = {cell.metadata.nbgrader.grade_id: cell for cell in source().cells if "nbgrader" in cell.metadata}
+    assert any(warning.startswith(REFUSED) for warning in warnings_of(ours, known)) == refused
+    try:
+        for step in (DeduplicateIds(), CheckCellMetadata()):
+            copy, _ = step.preprocess(copy, {})
+    except Exception:
+        assert refused
+    else:
+        assert not refused
 
 
 @pytest.mark.slow

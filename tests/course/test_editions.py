@@ -121,6 +121,28 @@ def test_a_run_obeys_what_it_was_told_quick_or_not(
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("switch", "given", "quick"),
+    [(None, {}, False), ("0", {}, False), ("off", {}, False), ("1", {}, True), ("1", {"quick": False}, False)],
+)
+def test_a_run_is_quick_where_it_is_told_or_the_switch_is_on(
+    name: str, switch: str | None, given: dict[str, Any], quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch is read once the lab is there: on Colab a set-up cell fetches it, after the parameters."""
+    monkeypatch.delenv("LAB_QUICK", raising=False)
+    if switch is not None:
+        monkeypatch.setenv("LAB_QUICK", switch)
+    code = [cell.source for cell in solved_edition(name).cells if cell.cell_type == "code"]
+    first = next(index for index, source in enumerate(code) if "import is_on" in source)
+    assert first > next(index for index, source in enumerate(code) if "find_spec" in source)
+    values: dict[str, Any] = {}
+    exec(code[0], values)
+    values |= given
+    exec("\n".join(re.findall(r"(?m)^(?:from lab.switches .*|quick = .*)$", code[first])), values)
+    assert values["quick"] is quick
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_cells_are_short(name: str) -> None:
     for cell in solved_edition(name).cells:
         lines = [line for line in cell.source.splitlines() if line.strip()]
