@@ -112,6 +112,18 @@ def load(name: str = "mnist", folder: str | os.PathLike[str] | None = None) -> D
     return Data(name, _labelled(train_images, train_labels), None, dataset.classes, source, read_test)
 
 
+def at_hand(name: str) -> Data | None:
+    """The set `name` if its files are in LAB_DATA's folder or in the cache, else None: nothing is downloaded."""
+    if name not in DATASETS:
+        return None
+    try:
+        if not os.environ.get("LAB_DATA") and cache.lacking(DATASETS[name]):
+            return None
+        return load(name)
+    except DataError:
+        return None
+
+
 def read_idx(content: bytes) -> Tensor:
     """Decode an IDX file: two zero bytes, the type, the number of dimensions (1 to 3), the dimensions, the values.
 
