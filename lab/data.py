@@ -11,6 +11,7 @@ every file is checked when it arrives and when a process first reads it. How it 
 `lab/_sources/`.
 """
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from lab._defaults import require_defaults
 from lab._sources import cache, formats
 from lab._sources.cache import cache_root
 from lab._sources.catalogue import DATASETS, File
-from lab._sources.search import Place, content_at
+from lab._sources.search import Place, Unavailable, content_at
 from lab.errors import DataError
 
 __all__ = ["Data", "DataError", "Labelled", "cache_root", "load", "read_idx"]
@@ -112,16 +113,20 @@ def load(name: str = "mnist", folder: str | os.PathLike[str] | None = None) -> D
     return Data(name, _labelled(train_images, train_labels), None, dataset.classes, source, read_test)
 
 
-def at_hand(name: str) -> Data | None:
-    """The set `name` if its files are in LAB_DATA's folder or in the cache, else None: nothing is downloaded."""
+def glimpse(name: str, n: int) -> Tensor | None:
+    """The first `n` training images (n, 28, 28) uint8 of the set `name`, where LAB_DATA or the cache has them.
+
+    Nothing is downloaded and the other files are not read: None for an unknown set, and for one that is not at hand.
+    """
     if name not in DATASETS:
         return None
-    try:
-        if not os.environ.get("LAB_DATA") and cache.lacking(DATASETS[name]):
-            return None
-        return load(name)
-    except DataError:
-        return None
+    file, folder = DATASETS[name].files[0], os.environ.get("LAB_DATA")
+    with contextlib.suppress(DataError, Unavailable):
+        place = Place(cache.raw_folder(DATASETS[name]) / file.stored)
+        if folder and not place.path.is_file():
+            place = cache.in_own_folder(DATASETS[name], folder)[0]
+        return read_idx(content_at(file, place))[:n]
+    return None
 
 
 def read_idx(content: bytes) -> Tensor:

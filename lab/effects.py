@@ -264,10 +264,10 @@ def images_for(dataset: str, input_shape: tuple[int, int, int]) -> Tensor:
     Where the data set is not at hand (nothing is downloaded for this), or its images have another shape: blurred
     random strokes.
     """
-    at_hand = data.at_hand(dataset) if input_shape == (1, 28, 28) else None
-    if at_hand is None:
+    digits = data.glimpse(dataset, 1000) if input_shape == (1, 28, 28) else None
+    if digits is None:
         return _strokes(input_shape)
-    images = at_hand.train.images[:1000].float().unsqueeze(1) / 255  # (1000, 1, 28, 28)
+    images = digits.float().unsqueeze(1) / 255  # (1000, 1, 28, 28)
     return ((images - images.mean()) / images.std())[:_IMAGES]
 
 

@@ -17,6 +17,7 @@ from torch.fx import Node
 from lab._capture.messages import line_of, modules_of, unlisted_layer
 from lab._capture.messages import target_name as _target
 from lab._capture.messages import where as _where
+from lab._terminal import printable
 from lab.errors import GraphError
 from lab.operations import ALLOWED, INPUT, KINDS, Built, Operation, Refused, is_parted
 
