@@ -180,9 +180,9 @@ def _executed(facts: _Facts, kind: type[Operation], what: str, advice: str) -> _
         if effects[op.name].counts:
             names = [each.name for each in operations]
             listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
-            figure = f"{len(names)} executed ({listed}), {op.name!r} {effects[op.name].line()}"
+            figure = f"{len(names)} executed ({listed}), '{op.name}' {effects[op.name].line()}"
             return True, figure, f"at least {LEAST:g}", ""
-    reasons = [f"{name!r} {effect.fault}" for name, effect in effects.items()]
+    reasons = [f"'{name}' {effect.fault}" for name, effect in effects.items()]
     reasons += [text for text in facts.graph.idle if text.lower().replace("_", "").startswith(kind.__name__.lower())]
     reason = f"{reasons[0]}. " if reasons else ""
     return False, f"no {what} with an effect on the answers", "at least 1", f"{reason}{advice}"
