@@ -17,6 +17,7 @@ from torch.fx import Node
 from lab._capture.messages import line_of, modules_of, unlisted_layer
 from lab._capture.messages import target_name as _target
 from lab._capture.messages import where as _where
+from lab._terminal import printable
 from lab.errors import GraphError
 from lab.operations import ALLOWED, INPUT, KINDS, Built, Operation, Refused, StochasticDepth, is_parted
 
@@ -93,7 +94,7 @@ class _Translation:
         for name, value in values.items():
             if isinstance(value, Tensor):
                 key = (value.data_ptr(), tuple(value.shape), value.stride()) if value.data_ptr() else (name,)
-                first[name] = by_storage.setdefault(key, name)
+                first[name] = by_storage.setdefault(key, printable(name))
                 tensors.setdefault(first[name], value)
         return tensors, first
 
@@ -277,7 +278,7 @@ class _Translation:
         """The module's path where one module is one operation (`features.0`), else path and kind; `#2` on repeats."""
         path, kind = (modules_of(node) or [("", "")])[-1]
         leaf = kind.startswith("torch.nn.modules") and ".container." not in kind
-        base = path if path and leaf else ".".join(filter(None, (path, label)))
+        base = printable(path if path and leaf else ".".join(filter(None, (path, label))))
         name, count = base, 1
         while name in self.operations or name == INPUT:
             count += 1
