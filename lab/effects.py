@@ -260,7 +260,9 @@ _MEASURES: dict[type[Operation], tuple[Callable[..., str], Callable[..., float]]
 
 def _with_fresh_weights(graph: Graph) -> Graph:
     """What is learnt, and running statistics, as first drawn; what is frozen as it is."""
-    fresh, statistics = redrawn(graph, seed=0).weights, set(graph.statistics())
+    fresh = redrawn(graph, seed=0).weights
+    norms = [op for op in graph.operations if isinstance(op, BatchNorm)]
+    statistics = {name for op in norms for name in (op.running_mean, op.running_var)}
     weights = {
         name: fresh[name] if graph.tensors[name].learnable or name in statistics else weight
         for name, weight in graph.weights.items()
