@@ -113,6 +113,12 @@ class Meter:
         change = _share(together, torch.cat([alone, together[few:]]), floor=0.01)  # sums in another order differ
         return change * math.sqrt(len(together) / few)
 
+    @functools.cached_property
+    def sound_batch_norms(self) -> set[str]:
+        """Names of the batch norms that nothing is wrong with."""
+        norms = [op for op in self.graph.operations if isinstance(op, BatchNorm)]
+        return {op.name for op in norms if not self._batch_norm_fault(op)}
+
     def _best(self, share: Callable[..., float], op: Operation, fresh: bool) -> float:
         """The share in the mode that the kind is measured in.
 
@@ -123,7 +129,7 @@ class Meter:
         for training in (False, True) if isinstance(op, Linear) else (True,):
             if found < LEAST:
                 self._left -= self._work * len(self._images) * 2
-                found = max(found, share(self._made(training, fresh), op))
+                found = max(found, share(self, self._made(training, fresh), op))
         return found
 
     def _made(self, training: bool, fresh: bool) -> "_Run":
@@ -173,10 +179,18 @@ class _Run:
 
     def changed(self, name: str, output: Tensor) -> float:
         """Share of the answers' size by which they change where the operation `name` gives `output` instead."""
-        new = {name: output}
+        return self._changed({name: output}, set())
+
+    def without(self, names: set[str]) -> float:
+        """The same where the operations `names` hand their input on."""
+        return self._changed({}, names)
+
+    def _changed(self, new: _Values, gone: set[str]) -> float:
         with torch.no_grad():
             for op in self.operations:
-                if op.name != name and any(source in new for source in op.inputs):
+                if op.name in gone:
+                    new[op.name] = new.get(op.inputs[0], self.values[op.inputs[0]])
+                elif op.name not in new and any(source in new for source in op.inputs):
                     new[op.name] = _output(op, self.values | new, self.tensors)
         return _share(self.answers, new.get(self.operations[-1].name, self.answers))
 
@@ -220,10 +234,14 @@ def _what_it_says(answers: Tensor) -> Tensor:
     return flat - flat.mean(1, keepdim=True) if flat.shape[1] > 1 else flat
 
 
-def _batch_norm_share(run: _Run, op: BatchNorm) -> float:
-    z, out = run.values[op.inputs[0]], run.values[op.name]
+def _batch_norm_share(meter: Meter, run: _Run, op: BatchNorm) -> float:
+    out = run.values[op.name]
     silent = out.mean([axis for axis in range(out.dim()) if axis != 1], keepdim=True).expand_as(out)
-    return min(run.changed(op.name, z), run.changed(op.name, silent))
+    said = run.changed(op.name, silent)
+    normalised = run.without({op.name}) if said >= TRACE else 0.0
+    if normalised < LEAST <= said:  # one batch norm right after another: each alone could go, and not both
+        normalised = max(normalised, run.without(meter.sound_batch_norms))
+    return min(said, normalised)
 
 
 def _normalised_variance(run: _Run, op: BatchNorm) -> float:
@@ -235,7 +253,7 @@ def _normalised_variance(run: _Run, op: BatchNorm) -> float:
     return float(variance.mean()) if len(variance) else 0.0
 
 
-def _dropout_share(run: _Run, op: Dropout) -> float:
+def _dropout_share(meter: Meter, run: _Run, op: Dropout) -> float:
     """Of the draws tried the largest: a rare channel may not be hit at once."""
     z, shares = run.values[op.inputs[0]], [0.0]
     with torch.random.fork_rng(devices=[]):
@@ -246,7 +264,7 @@ def _dropout_share(run: _Run, op: Dropout) -> float:
     return max(shares)
 
 
-def _linear_share(run: _Run, op: Linear) -> float:
+def _linear_share(meter: Meter, run: _Run, op: Linear) -> float:
     out = run.values[op.name]
     return run.changed(op.name, out.mean(0, keepdim=True).expand_as(out))
 

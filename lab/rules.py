@@ -1,7 +1,8 @@
 """What the assignment asks, and whether it is met.
 
 A rubric is a TOML file: a data set, and rules with their limits and points. A verdict is read from the graph of what
-the network executes, and from two measured figures, the epochs and the accuracy. A rule whose figure was not measured
+the network executes, which is run for it (`lab/effects.py`: has a layer an effect?), and from two measured figures, the
+epochs and the accuracy. A rule whose figure was not measured
 is neither passed nor failed.
 """
 
@@ -136,6 +137,11 @@ def judge(rubric: Rubric, graph: Graph, epochs: int | None = None, accuracy: flo
     return verdicts
 
 
+def meets(rule: str, figure: float, limit: float) -> bool:
+    """Does a measured figure keep the rule's limit? One that can't be (not a number, 101 %, no epochs) keeps none."""
+    return limit <= figure <= 1 if rule == "accuracy" else 0 < figure < limit
+
+
 @dataclass(frozen=True)
 class _Facts:
     graph: Graph
@@ -160,14 +166,14 @@ def _parameter_count(rule: Rule, facts: _Facts) -> _Finding:
         f"The largest: {largest.name} with {largest.parameters:,}. "
         "Pool before the linear layer, or squeeze channels with a 1x1 convolution."
     )
-    return count.total < below, count.text, f"limit {below - 1:,}", hint
+    return meets(rule.name, count.total, below), count.text, f"limit {below - 1:,}", hint
 
 
 def _epochs(rule: Rule, facts: _Facts) -> _Finding:
     limit = f"limit {(rule.below or 0) - 1}"
     if facts.epochs is None:
         return None, "not measured", limit, "Train the network: lab check TARGET --train."
-    passed = 0 < facts.epochs < (rule.below or 0)
+    passed = meets(rule.name, facts.epochs, rule.below or 0)
     return passed, str(facts.epochs), limit, "Fewer passes: a higher peak of the learning rate, decayed to zero."
 
 
@@ -231,7 +237,7 @@ def _accuracy(rule: Rule, facts: _Facts) -> _Finding:
     limit = f"at least {rule.at_least or 0:.2%}"
     if facts.accuracy is None:
         return None, "not measured", limit, "Train the network: lab check TARGET --train."
-    passed = (rule.at_least or 0) <= facts.accuracy <= 1
+    passed = meets(rule.name, facts.accuracy, rule.at_least or 0)
     figure = f"{facts.accuracy:.2%}"
     if not passed and limit.endswith(figure):  # rounded, it would look like enough
         figure = f"{facts.accuracy:.4%}"

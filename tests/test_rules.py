@@ -12,7 +12,7 @@ from torch import nn
 from lab.errors import GraphError
 from lab.graph import Graph, capture
 from lab.models import LabNet, SeedNet
-from lab.rules import RUBRICS, RubricError, Verdict, judge, load_rubric
+from lab.rules import RUBRICS, RubricError, Verdict, judge, load_rubric, meets
 
 RULES = ["parameter_count", "epochs", "batch_norm", "dropout", "fully_connected", "output_shape", "accuracy"]
 FOUR_OF_THE_ORIGINAL_LAB = {"parameter_count", "batch_norm", "dropout", "fully_connected"}
@@ -293,6 +293,23 @@ def test_epochs_limit_is_19(good, epochs, passed):
 def test_accuracy_limit_is_0_994(good, accuracy, passed, figure):
     found = verdict("accuracy", good, accuracy=accuracy)
     assert (found.passed, found.figure, found.limit) == (passed, figure, "at least 99.40%")
+
+
+@pytest.mark.parametrize(
+    ("rule", "figure", "limit", "met"),
+    [
+        ("accuracy", 0.994, 0.994, True),
+        ("accuracy", math.nan, 0.994, False),
+        ("accuracy", 1.01, 0.994, False),
+        ("epochs", 19, 20, True),
+        ("epochs", 20, 20, False),
+        ("epochs", 0, 20, False),
+        ("parameter_count", 0, 20_000, False),
+        ("parameter_count", math.nan, 20_000, False),
+    ],
+)
+def test_limits_are_kept_by_figures_that_can_be(rule, figure, limit, met):
+    assert meets(rule, figure, limit) is met
 
 
 def test_what_was_not_measured_neither_passes_nor_fails(good):

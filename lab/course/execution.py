@@ -30,7 +30,7 @@ from lab._files import FileError, write_whole
 from lab.course.kernel import KERNEL_NAME, this_python
 from lab.errors import LabError
 from lab.notebook import RESULT_TYPE
-from lab.rules import Rubric, load_rubric
+from lab.rules import Rubric, load_rubric, meets
 
 START_LIMIT = 300
 """Seconds in which the kernel has to answer for the first time."""
@@ -100,12 +100,12 @@ class _Bars:
         return cls(rubric.accuracy_bar(quick), rubric.limit("parameter_count"), rubric.limit("epochs"))
 
     def shortfall(self, accuracy: float, parameters: int, epochs: int) -> str:
-        """What the figures miss; empty where they miss nothing. Not-a-number misses."""
-        if not self.accuracy <= accuracy <= 1:
+        """What the figures miss; empty where they miss nothing."""
+        if not meets("accuracy", accuracy, self.accuracy):
             return f"accuracy {accuracy:.2%}, wants at least {self.accuracy:.2%}"
-        if not 0 < parameters < self.parameters:
+        if not meets("parameter_count", parameters, self.parameters):
             return f"{parameters:,} parameters, wants fewer than {self.parameters:,.0f}"
-        if not 0 < epochs < self.epochs:
+        if not meets("epochs", epochs, self.epochs):
             return f"{epochs} epochs, wants fewer than {self.epochs:.0f}"
         return ""
 
