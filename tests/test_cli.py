@@ -518,7 +518,7 @@ def test_failure_is_a_message_and_no_traceback():
     command = [sys.executable, "-m", "lab", "check", "net.py"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
-    message = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`: forward fails on a batch of 1x28x28 "
+    message = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`, layer 'fc' (Linear): forward fails"
     assert [line[: len(message)] for line in done.stderr.splitlines() if "shape torch" not in line] == [message]
 
 
