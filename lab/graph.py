@@ -484,9 +484,9 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int], mode: bool) -> t
         return translate.translate(export.export(model, input_shape))
     except GraphError as error:
         held = messages.list_of_layers(model) if "constant tensor" in str(error) else ""
-        if not held:
-            raise
-        raise GraphError(f"{held} ({error})") from error
+        if held:
+            raise GraphError(f"{held} ({error})") from error
+        raise  # not `from error`: an error that is its own cause is a chain without an end
 
 
 def _with_discarded(graph: Graph, training: translate.Trace, evaluation: translate.Trace) -> list[Operation]:

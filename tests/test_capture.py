@@ -484,3 +484,15 @@ def test_an_overridden_list_of_parameters_is_named() -> None:
 
     with pytest.raises(GraphError, match=r"Few overrides named_parameters\(\)"):
         capture(Few())
+
+
+def test_an_error_is_not_its_own_cause() -> None:
+    def ends(net: Net, x: Tensor) -> Tensor:
+        raise SystemExit
+
+    with pytest.raises(GraphError, match="forward ends Python itself") as caught:
+        capture(with_step(ends))
+    chain: list[BaseException] = [caught.value]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        assert all(cause is not error for error in chain)
+        chain.append(cause)

@@ -153,6 +153,12 @@ def test_table():
     ]
 
 
+def test_what_has_no_effect_is_data_in_json():
+    reason = "declared, and the output does not depend on it"
+    report = json.loads(call("inspect", "net.py", "--json").stdout)
+    assert report["idle"] == [{"kind": "Linear", "name": "spare", "reason": reason}]
+
+
 def test_seed_network_as_json():
     result = call("inspect", "lab.models:SeedNet", "--json")
     report = json.loads(result.stdout)
@@ -256,8 +262,8 @@ def test_bad_target(command, target, message, small_data):
 def test_images_that_the_network_cannot_take():
     result = call("inspect", "net.py", "--input", "1x32x60")
     assert result.exit_code == 2
-    line = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`, layer 'fc' (Linear): forward "
-    assert result.stderr.splitlines()[-1].startswith(line)
+    where = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`, layer 'fc' (Linear): "
+    assert result.stderr.splitlines()[-1].startswith(where + "forward fails on a batch of 1x32x60")
 
 
 # -- lab check ---------------------------------------------------------------------------------------------------------
@@ -513,7 +519,7 @@ def test_failure_is_a_message_and_no_traceback():
     command = [sys.executable, "-m", "lab", "check", "net.py"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
-    message = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`, layer 'fc' (Linear): forward "
+    message = "error: net.py, line 17: `return self.fc(self.drop(x.flatten(1)))`, layer 'fc' (Linear): forward fails"
     assert [line[: len(message)] for line in done.stderr.splitlines() if "shape torch" not in line] == [message]
 
 
