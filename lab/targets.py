@@ -230,12 +230,9 @@ class _File:
             if self.source.broken:
                 raise TargetError(f"{self.source.broken[0].message}.")
             guarded = "".join(f" {self._guarded(name)}" for name in list(self.source.guarded)[:1])
-            classes = ", ".join(
-                f"class {name}({', '.join(map(ast.unparse, node.bases))})"
-                for name, node in self.classes.items()
-                if node.bases
-            )
-            hint = self._functions() or guarded or (f" It has {classes}." if classes else "")
+            bases = {name: ", ".join(map(ast.unparse, node.bases)) for name, node in self.classes.items()}
+            others = ", ".join(f"class {name}({of})" for name, of in bases.items() if of)
+            hint = self._functions() or guarded or (f" It has {others}." if others else "")
             raise TargetError(f"{self.path} defines no network: no class derived from nn.Module.{hint}")
         if len(wanted) > 1:
             choices = " or ".join(f"{self.path}:{choice}" for choice in wanted)
