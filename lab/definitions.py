@@ -267,6 +267,8 @@ def _binds(node: ast.stmt) -> set[str]:
         elif isinstance(child, ast.Subscript) and ast.unparse(child.value) in ("globals()", "vars()", "locals()"):
             if isinstance(child.slice, ast.Constant) and isinstance(child.ctx, ast.Store):
                 names.add(str(child.slice.value))
+        elif isinstance(child, ast.Call) and ast.unparse(child.func) in ("globals().update", "vars().update"):
+            names |= {keyword.arg for keyword in child.keywords if keyword.arg}
         elif isinstance(child, ast.ExceptHandler):
             names |= {child.name} if child.name else set()
     return names
@@ -312,6 +314,10 @@ _CONTAINER = {
 _STRUCTURE = re.compile(r"(add|register|set|remove|replace|insert|delete|del|append|put)_\w*")
 _MODE = {"eval", "train", "zero_grad"}
 _VALUES = {"apply", "half", "double", "float", "bfloat16", "type", "reset_parameters"}
+_DRAWS = {
+    *("random", "randint", "randrange", "choice", "choices", "sample", "shuffle", "uniform", "gauss", "seed", "normal"),
+    *("integers", "permutation", "rand", "randn", "getrandbits", "manual_seed", "betavariate", "standard_normal"),
+}
 _ELSEWHERE = {"to", "cpu", "cuda", "xpu", "mps", "share_memory", "compile", "state_dict", "ipu"}
 _PARTS = {
     *("modules", "children", "named_modules", "named_children", "parameters", "named_parameters", "buffers", "items"),
@@ -447,7 +453,8 @@ _SILENT_PACKAGES = {
 _SAFE_MODULES = (
     *("torch", "math", "cmath", "random", "numpy", "copy", "itertools", "functools", "collections", "operator"),
     *(
-        "time.time",
+        "time",
+        "tqdm",
         "time.strftime",
         "time.perf_counter",
         "datetime",
@@ -531,7 +538,8 @@ class Module:
                 for target in node.targets:
                     if isinstance(target, ast.Name):
                         self.functions.setdefault(target.id, []).append(node.value)
-            elif isinstance(node, ast.Import):
+        for node in ast.walk(statement):  # those in functions, too: a name means one thing in a file
+            if isinstance(node, ast.Import):
                 for alias in node.names:
                     first = alias.name.split(".")[0]
                     self.imports[alias.asname or first] = alias.name if alias.asname else first
@@ -735,10 +743,11 @@ class Module:
         if (found := self.beside(dotted)) and (found[0].functions.get(found[1]) or found[0].classes.get(found[1])):
             yield from self._functions_call(call, found[0], found[1], local, own=False)
         elif name in ("seed", "manual_seed", "manual_seed_all") or dotted.startswith("sys.path."):
-            yield {root}, Effect.STRUCTURE
-        elif dotted in ("random.shuffle", "numpy.random.shuffle", "operator.setitem", "operator.delitem") or (
-            dotted.startswith(("heapq.", "bisect.insort"))
-        ):
+            yield {root}, Effect.VALUES
+        elif dotted.startswith(("random.", "numpy.random.")):  # the next draw is another one
+            yield {root}, Effect.VALUES
+            yield of_arguments, Effect.STRUCTURE if name == "shuffle" else Effect.NONE
+        elif dotted in ("operator.setitem", "operator.delitem") or dotted.startswith(("heapq.", "bisect.insort")):
             yield of_arguments, Effect.STRUCTURE
         elif dotted.startswith("torch.nn.init."):
             yield of_arguments, Effect.VALUES
@@ -756,6 +765,8 @@ class Module:
             yield from self._functions_call(call, self, name, local, own=True)
         elif name in ("setattr", "delattr") and call.args:
             yield self.roots(call.args[0], local), Effect.STRUCTURE
+        elif name == "next":
+            yield self._of_all(call.args, local), Effect.VALUES
         elif name in ("exec", "eval"):
             texts = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
             mentioned = {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
@@ -821,7 +832,7 @@ class Module:
             yield receiver, Effect.UNKNOWN
         elif _STRUCTURE.fullmatch(name) and not words(name) & {"scalar", "graph", "figure"}:
             yield receiver, Effect.STRUCTURE
-        elif name in _VALUES or (name.endswith("_") and not name.endswith("__")):
+        elif name in _VALUES or name in _DRAWS or (name.endswith("_") and not name.endswith("__")):
             yield receiver, Effect.VALUES
         elif name in self.attributes or (isinstance(method.value, ast.Name) and method.value.id == "self"):
             return  # a layer is called
@@ -895,7 +906,7 @@ class Module:
                 return _is_mode(call)
             if name in self.attributes or (isinstance(call.func.value, ast.Name) and call.func.value.id == "self"):
                 return name not in _TRAINS and not words(name) & _TRAINING_WORDS
-            return name in _known_methods() or name in _CONTAINER or bool(_STRUCTURE.fullmatch(name))
+            return name in _known_methods() | _CONTAINER | _DRAWS or bool(_STRUCTURE.fullmatch(name))
         return True
 
     def trains(self, statement: ast.AST) -> bool:

@@ -17,7 +17,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -110,7 +110,7 @@ def _imported(module: str, name: str, target: str) -> Any:
         sys.path[:] = path
 
 
-def _build(found: Any, target: str, instead: str = "") -> nn.Module:
+def _build(found: Any, target: str, instead: str = "", copied: Callable[..., Any] = copy.deepcopy) -> nn.Module:
     """A module of its own: a copy of the one that `found` is, or what `found` makes when it is called.
 
     `instead` says what else can be named where it can't be called without arguments.
@@ -118,7 +118,7 @@ def _build(found: Any, target: str, instead: str = "") -> nn.Module:
     if not callable(found):
         raise TargetError(f"{target}: {type(found).__name__} is neither an nn.Module nor something that makes one.")
     try:
-        made = copy.deepcopy(found) if isinstance(found, nn.Module) else found()
+        made = copied(found) if isinstance(found, nn.Module) else found()
     except (Exception, SystemExit) as error:  # whatever the constructor raises has to become a message
         calling = isinstance(error, TypeError) and error.__traceback__ and error.__traceback__.tb_next is None
         advice = f" It is built without arguments; give each a default{instead}." if calling else ""
@@ -131,7 +131,8 @@ def _build(found: Any, target: str, instead: str = "") -> nn.Module:
 def _raised(error: BaseException) -> str:
     """The person's own line that raised, where there is one, and what it raised."""
     trace = error.__traceback__ and error.__traceback__.tb_next  # the first frame is this module's
-    where = f" at {students_line(trace)}" if trace else ""
+    line = students_line(trace) if trace else ""
+    where = f" at {line}" if line else ""
     return f"{where}: {type(error).__name__}: {error}"
 
 
@@ -184,7 +185,7 @@ class _File:
             if selection.refused:
                 raise TargetError(f"{selection.refused[0].rstrip('.')}.{self._advice(selection.refused[0])}")
             instead = "".join(f", or name {self.path}:{v.name} ({v.where})" for v in self._variables_of(name)[:1])
-            made = _build(self._execute(selection.statements, name), target, instead)
+            made = _build(self._execute(selection.statements, name), target, instead, lambda new: new)
         return Found(made, (*notes, *selection.notes))
 
     @staticmethod
@@ -194,7 +195,8 @@ class _File:
         return " Make the change in the class, or in a statement or function that does nothing else."
 
     def _defines(self, name: str) -> bool:
-        return any(name in s.binds for s in self.source.statements)
+        made_by_call = any(effects.get(name) == definitions.Effect.STRUCTURE for effects in self.source.effects)
+        return made_by_call or any(name in s.binds for s in self.source.statements)  # `global model` in a function
 
     def _no_such_name(self, name: str) -> str:
         for broken in self.source.broken:
@@ -221,6 +223,7 @@ class _File:
             notes = [f"the network is taken to be the variable {', '.join(built_from)}; the classes are its parts."]
             classes = []
             variables = [v for v in variables if v.of is None]
+        classes = [name for name in classes if not self._takes_two(name)] or classes
         working = [name for name in classes if not self._wrong_super(name)]
         if len(classes) > len(working) == 1:
             notes = [f"{name} is left out: {self._wrong_super(name)}." for name in classes if name not in working]
@@ -230,12 +233,9 @@ class _File:
             if self.source.broken:
                 raise TargetError(f"{self.source.broken[0].message}.")
             guarded = "".join(f" {self._guarded(name)}" for name in list(self.source.guarded)[:1])
-            derived = ", ".join(
-                f"class {name}({', '.join(map(ast.unparse, node.bases))})"
-                for name, node in self.classes.items()
-                if node.bases
-            )
-            hint = self._functions() or guarded or (f" It has {derived}." if derived else "")
+            bases = {name: ", ".join(map(ast.unparse, node.bases)) for name, node in self.classes.items()}
+            others = ", ".join(f"class {name}({of})" for name, of in bases.items() if of)
+            hint = self._functions() or guarded or (f" It has {others}." if others else "")
             raise TargetError(f"{self.path} defines no network: no class derived from nn.Module.{hint}")
         if len(wanted) > 1:
             choices = " or ".join(f"{self.path}:{choice}" for choice in wanted)
@@ -312,6 +312,11 @@ class _File:
             found = eval(compile(ast.Expression(base), str(self.path), "eval"), names)
             return isinstance(found, type) and issubclass(found, nn.Module)
         return False
+
+    def _takes_two(self, name: str) -> bool:
+        """Does its forward need more than images: a loss?"""
+        forward = [f for f in self.classes[name].body if isinstance(f, ast.FunctionDef) and f.name == "forward"]
+        return any(len(f.args.posonlyargs + f.args.args) - len(f.args.defaults) > 2 for f in forward)
 
     def _wrong_super(self, name: str) -> str:
         """Where the class calls `super(Other, self)` of a class that it is not derived from: it can't be built."""

@@ -122,6 +122,13 @@ def parameters(module: nn.Module) -> int:
         ("body, top = nn.Sequential(nn.Flatten()), nn.Sequential()\nmodel = nn.Sequential(body, top)\n"
          "top.append(nn.Linear(784, 10))", 7_850),
         ("random.seed(0)\nCFG = {'w': random.randint(1, 1000)}\n" + OF_CFG, 679_025),
+        ("random.seed(0)\nrandom.random()\nCFG = {'w': random.randint(1, 1000)}\n" + OF_CFG, 609_945),
+        ("die = random.Random(0)\ndie.seed(5)\ndie.random()\nCFG = {'w': die.randint(1, 1000)}\n" + OF_CFG, 596_600),
+        ("widths = iter([3, 4])\nnext(widths)\nCFG = {'w': next(widths)}\n" + OF_CFG, 3_140),
+        (CFG + "globals().update(CFG={'w': 2})\n" + OF_CFG, 1_570),
+        (MODEL + "from tqdm import trange\nfor _ in trange(2):\n    model.append(nn.Linear(10, 10))", 8_070),
+        (MODEL + "def grow(m):\n    import time; time.time()\n    m.append(nn.Linear(10, 10))\ngrow(model)", 7_960),
+        (MODEL + "from torch.nn.utils.prune import l1_unstructured\nl1_unstructured(model[1], 'weight', 0.5)", 7_850),
         # what makes classes
         ("B = {}\ndef keep(name):\n    def add(c):\n        B[name] = c\n        return c\n    return add\n"
          "@keep('fc')\nclass Fc(nn.Linear): ...\nmodel = nn.Sequential(nn.Flatten(), B['fc'](784, 10))", 7_850),
@@ -302,6 +309,21 @@ def test_variables(write):
         find(write(made))
     with pytest.raises(TargetError, match=r"model is defined under `if __name__ == .* \(net\.py, line 5\)"):
         find(write(f"if __name__ == '__main__':\n    {MODEL}"))
+
+
+def test_variable_that_a_function_makes_global(write):
+    text = "def main():\n    global model\n    " + MODEL + "main()\n"
+    assert parameters(find(write(text) + ":model").module) == 7_850
+
+
+def test_loss_is_no_network(write):
+    loss = "class Focal(nn.Module):\n    def forward(self, logits, labels):\n        return logits\n"
+    assert type(find(write(NET + loss)).module).__name__ == "Net"
+
+
+def test_seeds_in_a_training_are_no_change(write):
+    seeds = "def train(m):\n    torch.manual_seed(0)\n    random.seed(0)\n    raise SystemExit\n    m(1).backward()\n"
+    assert find(write(MODEL + "torch.manual_seed(1)\n" + seeds + "train(model)\n")).notes == ()
 
 
 def test_variable_of_blocks(write):

@@ -276,7 +276,9 @@ def test_network_on_larger_images_names_the_students_line(write):
     assert resolve("net.py", (1, 32, 32)).parameters == 10_250
     with pytest.raises(GraphError) as caught:
         resolve("net.py")
-    message = "net.py, line 10: `return self[1](x.flatten(1))`, layer '1' (Linear): forward fails on a batch "
+    message = (
+        "net.py, line 10: `return self[1](x.flatten(1))`, layer '1' (Linear): forward fails on a batch of 1x28x28 "
+    )
     assert str(caught.value).startswith(message)
 
 
