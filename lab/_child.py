@@ -286,7 +286,9 @@ def main() -> None:
 def _described(error: BaseException, target: str, memory: float) -> tuple[str, str]:
     """(kind, message) of what ended the capture."""
     chain: BaseException | None = error
-    while chain is not None:
+    for _ in range(100):  # a chain of causes may be a ring
+        if chain is None:
+            break
         if isinstance(chain, MemoryError) or "can't allocate memory" in str(chain):
             advice = f"LAB_CHILD_MEMORY={2 * memory:.0f} in the environment gives it more."
             return "ChildError", f"{target}: its code takes more than {memory:,.0f} MB of memory. {advice}"

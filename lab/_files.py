@@ -80,7 +80,7 @@ def read_regular(path: str | os.PathLike[str], largest: int) -> bytes:
     with open_regular(path) as file:
         content = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)
     if len(content) > largest:
-        raise FileError(f"{path} has more than {largest:,} bytes")
+        raise FileError(f"{path} is larger than {largest:,} bytes")
     return content
 
 
@@ -104,7 +104,7 @@ def sweep(folder: Path, name: str = "") -> None:
 
 def _require_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise FileError(f"{path} is no regular file, but a {_kind(found.st_mode)}")
+        raise FileError(f"{path} is no ordinary file, but a {_kind(found.st_mode)}")
 
 
 def _kind(mode: int) -> str:

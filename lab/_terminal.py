@@ -13,5 +13,10 @@ def harmless(text: str) -> str:
     return "".join(_written_out(c) if unicodedata.category(c) in _UNSEEN and c not in _KEPT else c for c in text)
 
 
+def printable(text: str) -> str:
+    """`text` on one line, with everything that can't be printed written out: `\\x1b` for an escape."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _written_out(c) for c in text)
+
+
 def _written_out(character: str) -> str:
     return character.encode("unicode_escape").decode()

@@ -146,7 +146,7 @@ def _inspection(target: str, graph: Graph, layers: list[Layer]) -> dict[str, Any
         "output_shape": graph.output_shape,
         "parameters": graph.parameters,
         "multiply_adds": sum(layer.multiply_adds for layer in layers),
-        "idle": graph.idle,
+        "idle": [idle.model_dump() for idle in graph.idle],
         "layers": [layer.to_dict() for layer in layers],
     }
 
@@ -180,8 +180,8 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
     table.add_row("total", "", _sides(graph.output_shape), f"{graph.parameters:,}", f"{total:,}", "", "")
     console = Console(width=1000, markup=False, emoji=False, highlight=False)  # numbers are never cut to fit
     console.print(table)
-    for text in graph.idle:
-        _say(f"no effect: {text}")
+    for idle in graph.idle:
+        _say(f"no effect: {idle.text}")
 
 
 def _sides(sizes: Any) -> str:

@@ -11,6 +11,7 @@ every file is checked when it arrives and when a process first reads it. How it 
 `lab/_sources/`.
 """
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from lab._defaults import require_defaults
 from lab._sources import cache, formats
 from lab._sources.cache import cache_root
 from lab._sources.catalogue import DATASETS, File
-from lab._sources.search import Place, content_at
+from lab._sources.search import Place, Unavailable, content_at
 from lab.errors import DataError
 
 __all__ = ["Data", "DataError", "Labelled", "cache_root", "load", "read_idx"]
@@ -110,6 +111,22 @@ def load(name: str = "mnist", folder: str | os.PathLike[str] | None = None) -> D
     train_images, train_labels, test_images, test_labels = zip(dataset.files, places, strict=True)
     read_test = functools.cache(lambda: _labelled(test_images, test_labels))
     return Data(name, _labelled(train_images, train_labels), None, dataset.classes, source, read_test)
+
+
+def glimpse(name: str, n: int) -> Tensor | None:
+    """The first `n` training images (n, 28, 28) uint8 of the set `name`, where LAB_DATA or the cache has them.
+
+    Nothing is downloaded and the other files are not read: None for an unknown set, and for one that is not at hand.
+    """
+    if name not in DATASETS:
+        return None
+    file, folder = DATASETS[name].files[0], os.environ.get("LAB_DATA")
+    with contextlib.suppress(DataError, Unavailable):
+        place = Place(cache.raw_folder(DATASETS[name]) / file.stored)
+        if folder and not place.path.is_file():
+            place = cache.in_own_folder(DATASETS[name], folder)[0]
+        return read_idx(content_at(file, place))[:n]
+    return None
 
 
 def read_idx(content: bytes) -> Tensor:

@@ -10,15 +10,13 @@ Shapes leave out the batch, which is free: (1, 28, 28) stands for (B, 1, 28, 28)
 
 import json
 import math
-import os
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -26,9 +24,23 @@ from torch import Tensor, nn
 
 from lab import fields
 from lab._capture import export, messages, proof, translate
+from lab._defaults import require_defaults
+from lab._files import FileError, read_regular, write_whole
 from lab.errors import GraphError
 from lab.fields import Axes
-from lab.operations import INPUT, MAX_ELEMENTS, AnyOperation, BatchNorm, Conv2d, Dropout, Name, Operation, Shape, Text
+from lab.operations import (
+    INPUT,
+    MAX_ELEMENTS,
+    AnyOperation,
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Name,
+    Operation,
+    Shape,
+    StochasticDepth,
+)
+from lab.parameters import Count, Stored, count
 
 MAX_OPERATIONS = 2_000
 MAX_JSON_BYTES = 4 * 2**20
@@ -46,17 +58,33 @@ MAX_UNITS = 2**17
 """Rows and columns of all maps together, each of which has a receptive field."""
 
 
-class Stored(BaseModel):
-    """A parameter or a buffer: its shape, and whether training changes it by gradient."""
+MAX_IDLE_PART = 100
+"""Characters of each of its words that an `Idle` keeps."""
+
+
+def _harmless_part(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if len(text) <= MAX_IDLE_PART else text[: MAX_IDLE_PART - 1] + "…"
+
+
+class Idle(BaseModel):
+    """A layer that has no effect on the output, and why.
+
+    kind: of an operation that was executed (`batch_norm`), or PyTorch's class of a layer that was not (`BatchNorm2d`).
+    name: of the operation, or the module's path. Both are cut where they are long, and harmless in a terminal.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=6)]
-    learnable: bool
+    kind: Annotated[str, BeforeValidator(_harmless_part)]
+    name: Annotated[str, BeforeValidator(_harmless_part)]
+    reason: Annotated[str, BeforeValidator(_harmless_part)]
 
     @property
-    def numbers(self) -> int:
-        """How many numbers it holds."""
-        return math.prod(self.shape)
+    def text(self) -> str:
+        """One line for a person: "dropout 'drop': executed, its output thrown away"."""
+        return f"{self.kind} '{self.name}': {self.reason}"
 
 
 class Document(BaseModel):
@@ -64,11 +92,11 @@ class Document(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     format: Literal["lab994/graph"] = "lab994/graph"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     input_shape: Annotated[Shape, Field(min_length=3, max_length=3)]
     operations: Annotated[tuple[AnyOperation, ...], Field(min_length=1, max_length=MAX_OPERATIONS)]
     tensors: Annotated[dict[Name, Stored], Field(max_length=4 * MAX_OPERATIONS)]
-    idle: Annotated[tuple[Text, ...], Field(max_length=MAX_OPERATIONS)] = ()
+    idle: Annotated[tuple[Idle, ...], Field(max_length=MAX_OPERATIONS)] = ()
 
 
 @dataclass(frozen=True)
@@ -78,14 +106,14 @@ class Graph:
     operations: in the order of execution; the last one is the network's output.
     tensors: the parameters and buffers that the operations read, each once.
     weights: the values of those tensors.
-    idle: what was declared or executed without any effect on the output, in words ("dropout 'drop': never executed").
+    idle: what was declared or executed without any effect on the output.
     """
 
     input_shape: tuple[int, int, int]
     operations: tuple[Operation, ...]
     tensors: dict[str, Stored]
     weights: dict[str, Tensor] = field(repr=False)
-    idle: tuple[str, ...] = ()
+    idle: tuple[Idle, ...] = ()
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -94,28 +122,16 @@ class Graph:
 
     @property
     def parameters(self) -> int:
-        """Every learnable or stored number that the graph uses, shared ones once.
+        """Every number that a person or training may choose, shared ones once: `counted().total`."""
+        return self.counted().total
 
-        The running mean and variance of batch norm are left out, as the field counts: they are statistics of the
-        data, not learnt, and fold into the layer's own scale and shift.
-        """
-        statistics = set(self.statistics())
-        return sum(stored.numbers for name, stored in self.tensors.items() if name not in statistics)
+    def counted(self) -> Count:
+        """The parameters, by where they stand (`lab/parameters.py` says which numbers are some)."""
+        return sum(self.counted_by_operation().values(), Count())
 
-    def statistics(self) -> tuple[str, ...]:
-        """Names of the tensors that serve as running mean or variance of a batch norm and as nothing else.
-
-        Only of a batch norm that gathers them in training: one that is frozen could hold any numbers there.
-        """
-        as_statistics: set[str | None] = set()
-        otherwise: set[str | None] = set()
-        for op in self.operations:
-            gathers = isinstance(op, BatchNorm) and op.training == "follow"
-            for role in op.tensor_fields:
-                is_statistic = gathers and role in ("running_mean", "running_var")
-                (as_statistics if is_statistic else otherwise).add(getattr(op, role))
-        names = (name for name in as_statistics - otherwise if name is not None)
-        return tuple(sorted(name for name in names if not self.tensors[name].learnable))
+    def counted_by_operation(self) -> dict[str, Count]:
+        """The parameters that each operation, by name, is the first to use."""
+        return count(self.operations, self.tensors, self.input_shape[0])
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """Shape, without the batch, of the input or of an operation's output."""
@@ -265,14 +281,10 @@ def save(graph: Graph, folder: Path | str) -> Path:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise GraphError(f"cannot write {path}: {error.strerror}. Free some space or choose another folder.") from error
+        write_whole(path, content)
+    except FileError as error:
+        raise GraphError(f"{error}. Free some space or choose another folder.") from error
 
 
 def load(folder: Path | str) -> Graph:
@@ -290,21 +302,12 @@ def load(folder: Path | str) -> Graph:
 
 
 def _read(path: Path, limit: int) -> bytes:
-    """The content of a regular file: a pipe or a device could keep us waiting for ever."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise GraphError(f"cannot read {path}: it is no ordinary file")
-            content = file.read(limit + 1) if status.st_size <= limit else b""
-    except IsADirectoryError as error:
-        raise GraphError(f"cannot read {path}: it is a folder, no ordinary file") from error
+        return read_regular(path, limit)
+    except FileError as error:  # a pipe or a device could keep us waiting for ever
+        raise GraphError(f"cannot read that: {error}") from error
     except OSError as error:
-        raise GraphError(f"cannot read {path}: {error.strerror}") from error
-    if status.st_size > limit or len(content) > limit:
-        raise GraphError(f"{path} is larger than {limit:,} bytes")
-    return content
+        raise GraphError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def parse(content: bytes) -> Document:
@@ -320,7 +323,9 @@ def parse(content: bytes) -> Document:
         raise GraphError(f"graph.json: {text} is not a number that a graph may hold")
 
     try:
-        json.loads(content, object_pairs_hook=no_duplicates, parse_constant=no_constant)
+        written = json.loads(content, object_pairs_hook=no_duplicates, parse_constant=no_constant)
+        if isinstance(written, dict) and type(written.get("version")) is int and written["version"] == 1:
+            content = json.dumps(_from_version_1(written)).encode()
         return Document.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -328,6 +333,19 @@ def parse(content: bytes) -> Document:
         raise GraphError(f"graph.json does not follow the format: at {where}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise GraphError(f"graph.json is not readable as JSON: {error}") from error
+
+
+def _from_version_1(written: dict[str, Any]) -> dict[str, Any]:
+    """The same document in version 2, which differs in one thing: `idle` was a list of sentences."""
+    sentences = written.get("idle", [])
+    if not isinstance(sentences, list) or not all(isinstance(text, str) for text in sentences):
+        raise GraphError("graph.json does not follow the format: at idle: version 1 has a list of sentences there")
+    idle = []
+    for text in sentences:
+        kind, _, rest = text.partition(" '")
+        name, _, reason = rest.rpartition("': ")
+        idle.append({"kind": kind, "name": name, "reason": reason})
+    return {**written, "version": 2, "idle": idle}
 
 
 def assemble(document: Document, weights: dict[str, Tensor]) -> Graph:
@@ -437,10 +455,12 @@ def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph
     proven: rebuilt, it gives the network's outputs and gradients in both modes (`lab/_capture/proof.py`). The model,
     its buffers and its modes are left as they were, but lazy layers have their sizes afterwards. Raises GraphError,
     with the line of the model's code or the layer, for an operation outside the list, for control flow that depends on
-    the data, for a constant tensor, for a fixed batch size, and where the graph computes something else.
+    the data, for a constant tensor, for a fixed batch size, and where the graph computes something else;
+    DefaultsError where torch's default dtype or device was changed.
     """
     if type(model) is GraphNet:  # a graph already; a class derived from it could do anything
         return model.snapshot()
+    require_defaults()
     c, h, w = input_shape
     model = export.unwrapped(model)
     was_training = [(module, module.training) for module in nn.Module.modules(model)]
@@ -464,7 +484,9 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int], mode: bool) -> t
         return translate.translate(export.export(model, input_shape))
     except GraphError as error:
         held = messages.list_of_layers(model) if "constant tensor" in str(error) else ""
-        raise (GraphError(f"{held} ({error})") if held else error) from error
+        if not held:
+            raise
+        raise GraphError(f"{held} ({error})") from error
 
 
 def _with_discarded(graph: Graph, training: translate.Trace, evaluation: translate.Trace) -> list[Operation]:
@@ -486,7 +508,7 @@ def _captured(
 
 
 def _graph(
-    input_shape: tuple[int, int, int], operations: list[Operation], values: dict[str, Tensor], idle: tuple[str, ...]
+    input_shape: tuple[int, int, int], operations: list[Operation], values: dict[str, Tensor], idle: tuple[Idle, ...]
 ) -> Graph:
     names = {name: None for op in operations for name in op.stored()}  # a dict keeps the order
     weights = {name: values[name].detach().cpu().clone() for name in names}
@@ -504,22 +526,20 @@ def _graph(
 
 
 def _merge_modes(training: list[Operation], evaluation: list[Operation]) -> list[Operation]:
-    merged = []
-    for op, twin in zip(training, evaluation, strict=False):
-        if isinstance(op, BatchNorm | Dropout) and isinstance(twin, BatchNorm | Dropout):
-            in_training, in_evaluation = op.training == "always", twin.training == "always"
-            mode = "follow" if in_training and not in_evaluation else op.training
-            op, twin = (o.model_copy(update={"training": mode}) for o in (op, twin))
-            if in_evaluation and not in_training:
-                raise GraphError(f"{_at(op)}: {op.name!r} acts in eval mode and not in training; remove its own mode.")
-        if op != twin:
-            raise GraphError(
-                f"{_at(op)}: in eval mode the network executes something else here ({op.name!r} in training, "
-                f"{twin.name!r} in eval mode). Let both modes take the same path; batch norm and dropout already "
-                "know the mode."
-            )
-        merged.append(op)
-    if len(training) != len(evaluation):
+    """One list of both modes' operations. In eval mode, stochastic depth is not there: its input is what is read."""
+    merged: list[Operation] = []
+    waiting, absent = list(evaluation), dict[str, str]()
+    for op in training:
+        twin = waiting[0] if waiting else None
+        if isinstance(op, StochasticDepth) and not isinstance(twin, StochasticDepth):
+            absent[op.name] = absent.get(op.inputs[0], op.inputs[0])
+            merged.append(op.model_copy(update={"training": "follow"}))
+            continue
+        if twin is None:
+            break
+        waiting.pop(0)
+        merged.append(_one_for_both(op, twin, absent))
+    if len(merged) != len(training) or waiting:
         raise GraphError(
             f"the network executes {len(training)} operations in training and {len(evaluation)} in eval mode. "
             "Let both modes take the same path (no `if self.training`)."
@@ -527,18 +547,45 @@ def _merge_modes(training: list[Operation], evaluation: list[Operation]) -> list
     return merged
 
 
+def _one_for_both(op: Operation, twin: Operation, absent: dict[str, str]) -> Operation:
+    """The operation that is `op` in training and `twin` in eval mode, where those in `absent` are their inputs."""
+    changes: dict[str, Any] = {}
+    if isinstance(op, BatchNorm | Dropout) and isinstance(twin, BatchNorm | Dropout):
+        in_training, in_evaluation = op.training == "always", twin.training == "always"
+        changes["training"] = "follow" if in_training and not in_evaluation else op.training
+        if in_evaluation and not in_training:
+            raise GraphError(f"{_at(op)}: {op.name!r} acts in eval mode and not in training; remove its own mode.")
+    inputs = tuple(absent.get(name, name) for name in op.inputs)
+    if op.model_copy(update=changes | {"inputs": inputs}) != twin.model_copy(update=changes):
+        raise GraphError(
+            f"{_at(op)}: in eval mode the network executes something else here ({op.name!r} in training, "
+            f"{twin.name!r} in eval mode). Let both modes take the same path; batch norm and dropout already "
+            "know the mode."
+        )
+    return op.model_copy(update=changes)
+
+
 def _at(op: Operation) -> str:
     return op.line or f"operation {op.name!r}"
 
 
-def _idle(model: nn.Module, traced: translate.Trace) -> tuple[str, ...]:
+def _idle(model: nn.Module, traced: translate.Trace) -> tuple[Idle, ...]:
     """Layers that are declared, or executed, without any effect on the output."""
-    discarded = [f"{op.label()} {op.name!r}: executed, its output thrown away" for op in traced.discarded]
+    discarded = [
+        Idle(kind=str(getattr(op, "kind")), name=op.name, reason="executed, its output thrown away")  # noqa: B009
+        for op in traced.discarded
+    ]
     executed = {op.name.split("#")[0] + "." for op in [*traced.operations, *traced.discarded]}
     declared = [
-        f"{type(module).__name__} {path!r}: declared, and the output does not depend on it"
+        Idle(kind=_kind_of(module), name=path, reason="declared, and the output does not depend on it")
         for path, module in nn.Module.named_modules(model)
         if path and not list(module.children()) and not isinstance(module, nn.Identity)
         if not any(name.startswith(path + ".") for name in executed)
     ]
-    return tuple(discarded + declared)
+    return tuple([*discarded, *declared][:MAX_OPERATIONS])
+
+
+def _kind_of(module: nn.Module) -> str:
+    """The PyTorch class that a layer is or derives from; its own where there is none."""
+    classes = (c for c in type(module).__mro__ if c.__module__.startswith("torch.nn.") and c is not nn.Module)
+    return next(classes, type(module)).__name__

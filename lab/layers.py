@@ -39,13 +39,10 @@ class Layer:
 
 def layer_table(graph: Graph) -> list[Layer]:
     """The rows, in the order of execution. Their parameters add up to `graph.parameters`."""
-    counted = set(graph.statistics())
+    counts = graph.counted_by_operation()
     rows = []
     for op, field in zip(graph.operations, receptive_fields(graph), strict=True):
-        new = set(op.stored()) - counted
-        counted |= new
-        parameters = sum(graph.tensors[name].numbers for name in new)
-        rows.append(Layer(op.name, op.label(), op.shape, parameters, multiply_adds(graph, op), field))
+        rows.append(Layer(op.name, op.label(), op.shape, counts[op.name].total, multiply_adds(graph, op), field))
     return rows
 
 

@@ -86,6 +86,11 @@ class Operation(BaseModel):
     words: ClassVar[str] = ""
     """What a list of everything allowed calls the kind; empty where another kind's words cover it."""
 
+    usual: ClassVar[dict[str, tuple[float, ...]]] = {}
+    """By field, the numbers that nobody chose: PyTorch's own, and those that change nothing."""
+    of_training: ClassVar[tuple[str, ...]] = ()
+    """Fields with a number that the output in eval mode does not depend on."""
+
     name: Name
     inputs: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
     shape: Shape
@@ -99,6 +104,20 @@ class Operation(BaseModel):
         """Names of the parameters and buffers that the operation reads."""
         names = (getattr(self, role) for role in self.tensor_fields)
         return tuple(name for name in names if name is not None)
+
+    def written(self) -> list[tuple[str, float]]:
+        """The real numbers that the network's author chose for it, each with its role, which other operations share.
+
+        Whole numbers (a kernel, an axis, a padding) say what is computed with what, and are no weights.
+        """
+        found = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for place, number in enumerate(value if isinstance(value, tuple) else (value,)):
+                chosen = isinstance(number, float) and number not in self.usual.get(name, ())
+                if chosen and name not in self.of_training:
+                    found.append((f"{type(self).__name__}.{name}.{place}", number))
+        return found
 
     def label(self) -> str:
         """What the layer table calls it."""
@@ -310,6 +329,8 @@ class BatchNorm(EachNumber):
     running_var: Name | None
     momentum: Number
     eps: Number
+    usual = {"eps": (1e-5,)}
+    of_training = ("momentum",)
     training: Mode
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
@@ -339,6 +360,7 @@ class GroupNorm(EachNumber):
     weight: Name | None
     bias: Name | None
     eps: Number
+    usual = {"eps": (1e-5,)}
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
@@ -365,6 +387,7 @@ class LayerNorm(EachNumber):
     weight: Name | None
     bias: Name | None
     eps: Number
+    usual = {"eps": (1e-5,)}
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
@@ -410,6 +433,16 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 }
 """The numbers that some of them take; gelu's is 1 for tanh's approximation."""
 
+USUAL_ARGUMENTS: dict[str, tuple[tuple[float, ...], ...]] = {
+    "leaky_relu": ((0.01,),),
+    "elu": ((1.0,),),
+    "celu": ((1.0,),),
+    "hardtanh": ((-1.0, 1.0), (0.0, 6.0)),  # the second is ReLU6
+    "gelu": ((0.0,), (1.0,)),
+    "softplus": ((1.0, 20.0),),
+}
+"""PyTorch's own."""
+
 
 class Activation(EachNumber):
     """A function of each number by itself, with its numeric arguments (a leaky ReLU's slope, say)."""
@@ -425,6 +458,11 @@ class Activation(EachNumber):
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return ACTIVATIONS[self.function](inputs[0], *self.arguments)
+
+    def written(self) -> list[tuple[str, float]]:
+        usual = USUAL_ARGUMENTS.get(self.function, ())
+        numbers = enumerate(self.arguments) if self.arguments not in usual else ()
+        return [(f"{self.function}.{place}", number) for place, number in numbers]
 
     @model_validator(mode="after")
     def _all_or_none(self) -> "Activation":
@@ -577,6 +615,7 @@ class Dropout(EachNumber):
     p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     channels: bool
     training: Mode
+    of_training = ("p",)
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         drop = torch.feature_dropout if self.channels else F.dropout  # F.dropout2d, without its warning for vectors
@@ -586,6 +625,25 @@ class Dropout(EachNumber):
     def read(cls, call: Call, node: Node, a: dict[str, Any]) -> Built:
         mode, channels = "always" if a["train"] else "never", "feature" in _operator(node)
         return cls, {"inputs": (call._only_input(node),), "p": float(a["p"]), "channels": channels, "training": mode}
+
+
+class StochasticDepth(EachNumber):
+    """Leaves a branch out for some images of a batch: each image's numbers are kept, divided by `keep`, or all zero.
+
+    Huang, Sun, Liu, Sedra and Weinberger, "Deep Networks with Stochastic Depth", ECCV 2016, as torchvision has it. It
+    is no single call of PyTorch's: the translation knows it by its noise, one number an image.
+    """
+
+    kind: Literal["stochastic_depth"] = "stochastic_depth"
+    words = "stochastic depth"
+    keep: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]  # the probability
+    training: Mode
+
+    def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
+        x = inputs[0]
+        if not _acts(self.training, training):
+            return x
+        return x * x.new_empty(len(x), *(1 for _ in self.shape)).bernoulli_(self.keep).div_(self.keep)
 
 
 VIEWS = ("view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "view_as", "reshape_as")
@@ -654,6 +712,7 @@ class Scale(EachNumber):
     spelled = ("neg", "rsub", "div")
     factor: Number
     shift: Number
+    usual = {"factor": (1.0,), "shift": (0.0,)}
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return inputs[0] * self.factor + self.shift
@@ -715,6 +774,7 @@ class Add(Operation):
     tensor_fields = ("tensor",)
     tensor: Name | None
     alpha: Number
+    usual = {"alpha": (1.0,)}
 
     def arity(self) -> int | None:
         return 1 if self.tensor else 2
@@ -822,6 +882,7 @@ class Pad(Windowed):
     words = "pad"
     padding: Annotated[tuple[Annotated[int, Field(ge=-4096, le=4096)], ...], Field(min_length=4, max_length=4)]
     value: Number
+    usual = {"value": (0.0,)}
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         top, bottom, left, right = self.padding
@@ -839,8 +900,10 @@ class Pad(Windowed):
 
     @classmethod
     def read(cls, call: Call, node: Node, a: dict[str, Any]) -> Built:
-        if a.get("mode", "constant") != "constant" or len(a["pad"]) not in (2, 4):
+        if a.get("mode", "constant") != "constant":
             raise Refused("only padding with a fixed value is on the lab's list (padding_mode='zeros').")
+        if len(a["pad"]) not in (2, 4):
+            raise Refused("only the last two axes, rows and columns, can be padded: F.pad with two or four numbers.")
         left, right, top, bottom = [*a["pad"], 0, 0][:4]
         value = float(a.get("value") or 0)
         return cls, {"inputs": (call._only_input(node),), "padding": (top, bottom, left, right), "value": value}
@@ -859,6 +922,10 @@ class Interpolate(Windowed):
     size: Strides
     scale: tuple[Factor, Factor] | None
     align_corners: bool
+
+    def written(self) -> list[tuple[str, float]]:
+        """A whole factor, or one over it, is a size."""
+        return [(role, n) for role, n in super().written() if not (n.is_integer() or (1 / n).is_integer())]
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         size, scale = (None, list(self.scale)) if self.scale else (list(self.size), None)

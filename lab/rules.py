@@ -9,15 +9,17 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lab.effects import LEAST, LEAST_DEPENDENCE, LEAST_P, MOST_P, Effect, Meter, images_for
 from lab.errors import LabError
 from lab.graph import Graph
 from lab.layers import layer_table
-from lab.operations import INPUT, Add, BatchNorm, Dropout, Linear, Operation, Scale
+from lab.operations import BatchNorm, Dropout, Linear, Operation
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -125,7 +127,7 @@ def load_rubric(name: str | Path = "mnist_994") -> Rubric:
 
 def judge(rubric: Rubric, graph: Graph, epochs: int | None = None, accuracy: float | None = None) -> list[Verdict]:
     """The verdict on every rule of the rubric. epochs: passes over the training images; accuracy: on test, 0..1."""
-    facts = _Facts(graph, epochs, accuracy)
+    facts = _Facts(graph, epochs, accuracy, rubric.dataset)
     verdicts = []
     for rule in rubric.rules:
         passed, figure, limit, hint = _RULES[rule.name](rule, facts)
@@ -139,36 +141,26 @@ class _Facts:
     graph: Graph
     epochs: int | None
     accuracy: float | None
+    dataset: str
+
+    @cached_property
+    def meter(self) -> Meter:
+        """Made when the first rule asks for it."""
+        return Meter(self.graph, images_for(self.dataset, self.graph.input_shape))
 
 
 _Finding = tuple[bool | None, str, str, str]
 """Passed, the figure, the limit, the hint."""
 
 
-def effective_operations(graph: Graph) -> list[Operation]:
-    """The operations that the output depends on with more than a factor of zero."""
-    by_name = {op.name: op for op in graph.operations}
-    reached, waiting = set(), [graph.operations[-1].name]
-    while waiting:
-        name = waiting.pop()
-        if name == INPUT or name in reached:
-            continue
-        reached.add(name)
-        op = by_name[name]
-        silenced = isinstance(op, Scale) and op.factor == 0
-        muted_second = isinstance(op, Add) and op.alpha == 0
-        waiting += () if silenced else op.inputs[:1] if muted_second else op.inputs
-    return [op for op in graph.operations if op.name in reached]
-
-
 def _parameter_count(rule: Rule, facts: _Facts) -> _Finding:
-    count, below = facts.graph.parameters, rule.below or 0
+    count, below = facts.graph.counted(), rule.below or 0
     largest = max(layer_table(facts.graph), key=lambda layer: layer.parameters)
     hint = (
         f"The largest: {largest.name} with {largest.parameters:,}. "
         "Pool before the linear layer, or squeeze channels with a 1x1 convolution."
     )
-    return count < below, f"{count:,}", f"limit {below - 1:,}", hint
+    return count.total < below, count.text, f"limit {below - 1:,}", hint
 
 
 def _epochs(rule: Rule, facts: _Facts) -> _Finding:
@@ -179,51 +171,52 @@ def _epochs(rule: Rule, facts: _Facts) -> _Finding:
     return passed, str(facts.epochs), limit, "Fewer passes: a higher peak of the learning rate, decayed to zero."
 
 
-def _executed(facts: _Facts, kind: type[Operation], what: str, fault: Callable[[Any], str], advice: str) -> _Finding:
-    """Is an operation of this kind, without `fault` (in words; empty for none), executed and used by the output?"""
-    effective = {op.name for op in effective_operations(facts.graph)}
-    faults = {
-        op.name: fault(op) if op.name in effective else "has no effect on the output"
-        for op in facts.graph.operations
-        if isinstance(op, kind)
-    }
-    names = [name for name, text in faults.items() if not text]
-    if names:
-        listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
-        return True, f"{len(names)} executed ({listed})", "at least 1", ""
-    reasons = [f"{name!r} {text}" for name, text in faults.items()]
-    reasons += [text for text in facts.graph.idle if text.lower().replace("_", "").startswith(kind.__name__.lower())]
+_IDLE_KINDS: dict[type[Operation], tuple[str, ...]] = {
+    BatchNorm: ("batch_norm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"),
+    Dropout: ("dropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"),
+    Linear: ("linear", "Linear"),
+}
+"""What an operation of a kind, or PyTorch's layers for it, are called where they have no effect."""
+
+
+def _executed(facts: _Facts, kind: type[Operation], what: str, advice: str) -> _Finding:
+    """Is an operation of this kind executed, and has it an effect on the answers? Measured until one counts."""
+    operations = [op for op in facts.graph.operations if isinstance(op, kind)]
+    effects: dict[str, Effect] = {}
+    for op in operations:
+        effects[op.name] = facts.meter.effect(op)
+        if effects[op.name].counts:
+            names = [each.name for each in operations]
+            listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
+            figure = f"{len(names)} executed ({listed}), '{op.name}' {effects[op.name].line()}"
+            return True, figure, f"at least {LEAST:g}", ""
+    reasons = [f"'{name}' {effect.fault}" for name, effect in effects.items()]
+    reasons += [idle.text for idle in facts.graph.idle if idle.kind in _IDLE_KINDS[kind]]
     reason = f"{reasons[0]}. " if reasons else ""
-    return False, f"no {what} that the output uses", "at least 1", f"{reason}{advice}"
+    return False, f"no {what} with an effect on the answers", "at least 1", f"{reason}{advice}"
 
 
 def _batch_norm(rule: Rule, facts: _Facts) -> _Finding:
     advice = "Call a batch norm between a convolution and its activation, and pass its output on."
-
-    def fault(op: BatchNorm) -> str:
-        return "never looks at its batch, not even in training" if op.training == "never" else ""
-
-    return _executed(facts, BatchNorm, "batch norm", fault, advice)
+    finding = _executed(facts, BatchNorm, "batch norm", advice)
+    if finding[0] and (share := facts.meter.dependence) > LEAST_DEPENDENCE:
+        figure = f"in eval mode an image's neighbours change its answer by {share:.4f} of its size"
+        hint = "Let every batch norm normalise by its running statistics in eval mode: leave track_running_stats on."
+        return False, figure, f"at most {LEAST_DEPENDENCE:g}", hint
+    return finding
 
 
 def _dropout(rule: Rule, facts: _Facts) -> _Finding:
-    advice = "Call a dropout with 0 < p < 1 in forward, pass its output on, and let it follow the training mode."
-
-    def fault(op: Dropout) -> str:
-        if op.p in (0, 1):
-            return f"drops {'everything' if op.p else 'nothing'} (p = {op.p:g})"
-        return {"follow": "", "always": "drops in eval mode too", "never": "never drops"}[op.training]
-
-    return _executed(facts, Dropout, "dropout", fault, advice)
+    advice = (
+        f"Call a dropout with p from {LEAST_P:g} to {MOST_P:g} in forward, pass its output on, and let it follow the "
+        "training mode."
+    )
+    return _executed(facts, Dropout, "dropout", advice)
 
 
 def _fully_connected(rule: Rule, facts: _Facts) -> _Finding:
     advice = "Flatten the map and give it to an nn.Linear; a convolution over the whole map does not count."
-
-    def fault(op: Linear) -> str:
-        return "" if len(op.shape) == 1 else "works on each row of a map by itself"
-
-    return _executed(facts, Linear, "fully connected layer", fault, advice)
+    return _executed(facts, Linear, "fully connected layer", advice)
 
 
 def _output_shape(rule: Rule, facts: _Facts) -> _Finding:

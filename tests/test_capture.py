@@ -283,6 +283,36 @@ def test_what_changes_nothing_is_accepted(step: Step) -> None:
     torch.testing.assert_close(capture(net).build().eval()(x), net(x))
 
 
+def test_stochastic_depth_is_absent_in_eval_mode() -> None:
+    def step(net: Net, x: Tensor) -> Tensor:
+        for keep in (0.8, 0.5):  # one after the other, and nothing between them in eval mode
+            if net.training:
+                x = x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep).div_(keep)
+        return x
+
+    graph = capture(with_step(step))
+    assert [op.kind for op in graph.operations].count("stochastic_depth") == 2
+    x, built = torch.randn(64, 1, 28, 28), graph.build()
+    left_out = built(x, until="stochastic_depth").flatten(1).eq(0).all(1)
+    assert 0 < left_out.sum() < 40
+    assert torch.equal(built.eval()(x), built(x))
+
+
+def test_noise_that_is_not_divided_by_its_probability_is_refused() -> None:
+    def step(net: Net, x: Tensor) -> Tensor:
+        return x * torch.empty(x.shape[0], 1, 1, 1).bernoulli_(0.8) if net.training else x
+
+    with pytest.raises(GraphError, match="draws random numbers"):
+        capture(with_step(step))
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("efficientnet_b0", 5_288_548), ("shufflenet_v2_x1_0", 2_278_604)])
+def test_published_networks_keep_their_counts(name: str, parameters: int) -> None:
+    import torchvision
+
+    assert capture(getattr(torchvision.models, name)(), (3, 64, 64)).parameters == parameters
+
+
 def test_a_wrapped_network_is_the_network() -> None:
     net = Net()
     names, compiled = set(capture(net).tensors), torch.compile(net, backend="eager")
@@ -405,7 +435,7 @@ OUTSIDE: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "spectral norm": (lambda: _spectral(), r"SpectralNorm 'fc\.parametrizations\.weight\.0' is outside"),
     "no_grad": (lambda: with_step(_no_grad), r"line \d+: `.*: forward computes under torch\.no_grad\(\)"),
-    "noise": (lambda: with_step(lambda net, x: x + torch.randn_like(x)), "of those, only dropout"),
+    "noise": (lambda: with_step(lambda net, x: x + torch.randn_like(x)), "of those, only dropout and stochastic depth"),
     "whole-number buffer": (lambda: _counted(), r"'k' is stored as torch\.int64.*torch\.tensor\(2\.0\)"),
     "numbers": (lambda: with_step(lambda net, x: x.data), r"x\.data"),
     "exit": (lambda: with_step(lambda net, x: exit(0)), "forward ends Python itself"),

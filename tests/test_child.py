@@ -59,8 +59,8 @@ def test_a_saved_graph_needs_no_process(write, tmp_path: Path, monkeypatch: pyte
     ("init", "forward", "words"),
     [
         ("sys.exit(0)", "pass", "building the network fails at net.py, line 10"),
-        ("pass", "sys.exit(0)", "its code ends Python at net.py, line 13"),
-        ("pass", "raise GeneratorExit", "its code ends at net.py, line 13 with GeneratorExit"),
+        ("pass", "sys.exit(0)", "forward ends Python itself (SystemExit)"),
+        ("pass", "raise GeneratorExit", "forward ends Python itself (GeneratorExit)"),
         ("pass", r"os.write(1, b'PASS accuracy: 99.99%\\n'); os._exit(0)", "ended Python with status 0 and left no"),
         ("os.kill(os.getpid(), 11)", "pass", "by the signal SIGSEGV"),
         ("self.x = [bytearray(1 << 28) for _ in range(40)]", "pass", "takes more than 1,024 MB of memory"),

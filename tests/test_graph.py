@@ -261,8 +261,9 @@ def test_what_has_no_effect_is_left_out_and_named() -> None:
     graph = capture(Idle())
     assert [op.name for op in graph.operations] == ["flatten", "fc"]
     assert graph.parameters == 7850
-    assert any("'drop'" in text for text in graph.idle)
-    assert any("'never'" in text for text in graph.idle)
+    assert [(idle.kind, idle.name) for idle in graph.idle] == [("dropout", "drop"), ("Linear", "never")]
+    assert graph.idle[0].text == "dropout 'drop': executed, its output thrown away"
+    assert graph.idle[1].text == "Linear 'never': declared, and the output does not depend on it"
 
 
 def test_an_in_place_activation_changes_what_is_read_later() -> None:
@@ -418,7 +419,8 @@ def change(folder: Path, edit: str) -> None:
     ("edit", "words"),
     [
         ("d['extra'] = 1", "extra"),
-        ("d['version'] = 2", "version"),
+        ("d['version'] = 3", "version"),
+        ("d['version'] = 1; d['idle'] = [3]", "version 1 has a list of sentences"),
         ("d['operations'][0]['kind'] = 'exec'", "operations"),
         ("d['operations'][0]['stride'] = [0, 1]", "stride"),
         ("d['operations'][0]['stride'] = ['1', 1]", "stride"),

@@ -1,6 +1,7 @@
 """What the assignment asks, judged by what a network executes; and rubrics that can't be read."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 from lab.errors import GraphError
 from lab.graph import Graph, capture
 from lab.models import LabNet, SeedNet
-from lab.rules import RUBRICS, RubricError, Verdict, effective_operations, judge, load_rubric
+from lab.rules import RUBRICS, RubricError, Verdict, judge, load_rubric
 
 RULES = ["parameter_count", "epochs", "batch_norm", "dropout", "fully_connected", "output_shape", "accuracy"]
 FOUR_OF_THE_ORIGINAL_LAB = {"parameter_count", "batch_norm", "dropout", "fully_connected"}
@@ -312,21 +313,23 @@ def test_what_was_not_measured_neither_passes_nor_fails(good):
         (DiscardedDropout(), "dropout 'drop': executed, its output thrown away."),
         (DropoutWith(0.0), "'drop' drops nothing (p = 0)."),
         (DropoutWith(1.0), "'drop' drops everything (p = 1)."),
+        (DropoutWith(1e-9), "'drop' drops 1e-09 of the numbers, wants from 0.005 to 0.9."),
+        (DropoutWith(0.999999), "'drop' drops 0.999999 of the numbers, wants from 0.005 to 0.9."),
         (DropoutFunction(), "'dropout' drops in eval mode too."),
         (DropoutFunction(0.2, True), "'dropout' drops in eval mode too."),
         (DropoutFunction(0.2, False), "'dropout' never drops."),
-        (SilencedDropout(), "'drop' has no effect on the output."),
-        (DropoutAddedZeroTimes(), "'drop' has no effect on the output."),
+        (SilencedDropout(), "'drop' changes the answers by 0.0000 of their size, wants at least 0.01."),
+        (DropoutAddedZeroTimes(), "'drop' changes the answers by 0.0000 of their size, wants at least 0.01."),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
 def test_dropout_that_does_not_count(network, why):
     found = verdict("dropout", network)
-    assert (found.passed, found.figure, found.points) == (False, "no dropout that the output uses", 0)
-    assert found.hint.startswith(f"{why} Call a dropout with 0 < p < 1 in forward")
+    assert (found.passed, found.figure, found.points) == (False, "no dropout with an effect on the answers", 0)
+    assert found.hint.startswith(f"{why} Call a dropout with p from 0.005 to 0.9 in forward")
 
 
-@pytest.mark.parametrize("network", [Good(), FunctionThatFollowsTheMode(), ChannelDropout(), DropoutWith(0.999)])
+@pytest.mark.parametrize("network", [Good(), FunctionThatFollowsTheMode(), ChannelDropout(), DropoutWith(0.9)])
 def test_dropout_that_counts(network):
     found = verdict("dropout", network)
     assert (found.passed, found.figure[:11], found.points) == (True, "1 executed ", 10)
@@ -343,7 +346,7 @@ def test_dropout_that_counts(network):
 )
 def test_batch_norm_that_does_not_count(network, why):
     found = verdict("batch_norm", network)
-    assert (found.passed, found.figure) == (False, "no batch norm that the output uses")
+    assert (found.passed, found.figure) == (False, "no batch norm with an effect on the answers")
     assert found.hint.startswith(f"{why} Call a batch norm")
 
 
@@ -358,7 +361,7 @@ def test_batch_norm_that_does_not_count(network, why):
 )
 def test_fully_connected_layer_that_does_not_count(network, why):
     found = verdict("fully_connected", network)
-    assert (found.passed, found.figure) == (False, "no fully connected layer that the output uses")
+    assert (found.passed, found.figure) == (False, "no fully connected layer with an effect on the answers")
     assert found.hint.startswith(why)
     assert "nn.Linear; a convolution over the whole map does not count" in found.hint
 
@@ -382,11 +385,6 @@ def test_output_shape(classes, passed):
 def test_output_that_is_a_map_fails():
     found = verdict("output_shape", nn.Conv2d(1, 10, 28))
     assert (found.passed, found.figure) == (False, "(B, 10, 1, 1)")
-
-
-def test_effective_operations_are_those_that_change_the_output():
-    names = [op.name for op in effective_operations(capture(SilencedDropout()))]
-    assert names == ["conv", "bn", "relu", "max_pool", "flatten", "scale", "add", "fc"]  # by 0: not `drop`
 
 
 # -- counting parameters ----------------------------------------------------------------------------------------------
@@ -422,7 +420,7 @@ def test_seed_and_lab_network_keep_the_rules_before_training():
         assert {v.rule for v in verdicts if v.passed is not True} == {"epochs", "accuracy"}
         assert verdicts[0].figure == count
         names = {"18,242": "7 executed (bn1, bn2, bn3, bn4, …)", "18,650": "5 executed (2, 5, 9, 12, …)"}[count]
-        assert verdicts[2].figure == names  # four at most
+        assert verdicts[2].figure.startswith(names + ", ")  # four at most
         assert judge(load_rubric("mnist_8k"), graph)[0].passed is False
 
 
@@ -431,12 +429,12 @@ def test_seed_and_lab_network_keep_the_rules_before_training():
 
 def test_lines_for_a_person(good):
     lines = [v.line() for v in judge(load_rubric(), good, epochs=20, accuracy=0.9939)]
-    assert lines == [
+    assert [re.sub(r"by \d\.\d{4} of", "by # of", line) for line in lines] == [
         "PASS parameter_count: 218, limit 19,999.",
         "FAIL epochs: 20, limit 19.\n     Fewer passes: a higher peak of the learning rate, decayed to zero.",
-        "PASS batch_norm: 1 executed (bn), at least 1.",
-        "PASS dropout: 1 executed (drop), at least 1.",
-        "PASS fully_connected: 1 executed (fc), at least 1.",
+        "PASS batch_norm: 1 executed (bn), 'bn' changes the answers by # of their size, at least 0.01.",
+        "PASS dropout: 1 executed (drop), 'drop' changes the answers by # of their size, at least 0.01.",
+        "PASS fully_connected: 1 executed (fc), 'fc' changes the answers by # of their size, at least 0.01.",
         "PASS output_shape: (B, 10), wants (B, 10).",
         "FAIL accuracy: 99.39%, at least 99.40%.\n"
         "     Try a learning rate that decays to zero, no ReLU on the logits and, for digits, random shifts and turns.",

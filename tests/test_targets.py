@@ -11,7 +11,7 @@ from torch import nn
 from lab.errors import GraphError
 from lab.graph import capture, save
 from lab.models import SeedNet
-from lab.targets import HELP, TargetError, is_saved, network, resolve
+from lab.targets import HELP, TargetError, find, is_saved, network, resolve
 
 HEAD = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
 NET = (
@@ -176,10 +176,12 @@ def test_several_networks_name_the_choices(write):
     assert refusal("net.py") == "net.py defines several networks; say which: net.py:Net or net.py:Other"
 
 
-def test_class_defined_twice(write):
-    write("net.py", NET + NET)
-    for target in ("net.py", "net.py:Net"):
-        assert refusal(target) == "net.py defines 'Net' more than once; keep one, or rename one of them."
+def test_class_defined_twice_the_last_counts(write):
+    second = NET.replace("784, 10", "784, 5").replace(HEAD, "")
+    for target in (write("net.py", NET + second), "net.py:Net"):
+        found = find(target)
+        assert found.module[1].out_features == 5
+        assert found.notes == ("net.py, line 9: Net is defined 2 times; the last one counts.",)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,7 @@ def test_network_on_larger_images_names_the_students_line(write):
     assert resolve("net.py", (1, 32, 32)).parameters == 10_250
     with pytest.raises(GraphError) as caught:
         resolve("net.py")
-    message = "net.py, line 10: `return self[1](x.flatten(1))`: forward fails on a batch of 1x28x28 images: "
+    message = "net.py, line 10: `return self[1](x.flatten(1))`, layer '1' (Linear): forward fails on a batch "
     assert str(caught.value).startswith(message)
 
 
@@ -335,8 +337,15 @@ def test_notebook_lines_are_named_by_cell(notebook):
     name = notebook(HEAD, NET.replace("784, 10", "784, -10"))
     message = "building the network fails at lab.ipynb, code cell 2, line 8: `super().__init__(nn.Flatten(),"
     assert message in refusal(name)
-    name = notebook(HEAD, NET, "for x in\n")
-    assert refusal(name) == "lab.ipynb, code cell 3, line 1: not valid Python: invalid syntax."
+
+
+def test_cell_that_is_no_python(notebook):
+    """It is left out with a note, unless what is needed seems to be in it."""
+    found = find(notebook(HEAD, NET, "for x in\n"))
+    message = "lab.ipynb, code cell 3, line 1: not valid Python: invalid syntax"
+    assert found.notes == (f"{message}: this cell was skipped.",)
+    assert refusal(notebook(HEAD, NET, "Net.forward = = 3")) == f"{message}."
+    assert refusal(notebook(HEAD, NET, "WIDTH = = 3", name="a.ipynb") + ":WIDTH").startswith("a.ipynb, code cell 3")
 
 
 def test_notebook_cell_of_one_string(write):
@@ -344,8 +353,10 @@ def test_notebook_cell_of_one_string(write):
     assert resolve(write("lab.ipynb", json.dumps({"cells": cells}), "utf-8-sig")).parameters == NET_PARAMETERS
 
 
-def test_class_in_two_cells(notebook):
-    assert "defines 'Net' more than once" in refusal(notebook(NET, NET))
+def test_class_in_two_cells_the_last_counts(notebook):
+    found = find(notebook(NET, NET.replace("784, 10", "784, 5")))
+    assert found.module[1].out_features == 5
+    assert found.notes == ("lab.ipynb, code cell 2, line 6: Net is defined 2 times; the last one counts.",)
 
 
 @pytest.mark.parametrize(

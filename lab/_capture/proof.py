@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lab._capture.messages import first_line, kept_buffers, students_line
+from lab._terminal import printable
 from lab.errors import GraphError
 
 TOLERANCE = 1e-3
@@ -81,7 +82,8 @@ def _run(net: nn.Module, x: Tensor, mode: str) -> Tensor:
 
 def _compare_gradients(model: nn.Module, tensors: dict[str, Tensor], theirs: Tensor, mine: Tensor) -> None:
     """Of one random sum of the outputs, by every parameter that both have under one name and that learns."""
-    pairs = [(n, p, tensors[n]) for n, p in nn.Module.named_parameters(model) if n in tensors and p.requires_grad]
+    learnt = [(printable(n), p) for n, p in nn.Module.named_parameters(model) if p.requires_grad]
+    pairs = [(n, p, tensors[n]) for n, p in learnt if n in tensors]
     if not pairs:
         return
     weights = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(0)).to(theirs.device)

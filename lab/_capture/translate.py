@@ -17,8 +17,9 @@ from torch.fx import Node
 from lab._capture.messages import line_of, modules_of, unlisted_layer
 from lab._capture.messages import target_name as _target
 from lab._capture.messages import where as _where
+from lab._terminal import printable
 from lab.errors import GraphError
-from lab.operations import ALLOWED, INPUT, KINDS, Built, Operation, Refused, is_parted
+from lab.operations import ALLOWED, INPUT, KINDS, Built, Operation, Refused, StochasticDepth, is_parted
 
 
 @dataclass
@@ -80,6 +81,7 @@ class _Translation:
         self.value: dict[str, str] = {}  # fx node -> name of the operation whose output it is now
         self.views: dict[str, set[str]] = {}  # fx node -> fx nodes that are views of the same numbers
         self.failed: dict[str, GraphError] = {}  # fx node -> why its value can't be written down
+        self.noise: dict[str, tuple[float, bool]] = {}  # fx node of one 0 or 1 an image -> P(1), divided by it already?
         self.operations: dict[str, Operation] = {}
         self.batch = ""  # the symbol that stands for the batch size
 
@@ -92,7 +94,7 @@ class _Translation:
         for name, value in values.items():
             if isinstance(value, Tensor):
                 key = (value.data_ptr(), tuple(value.shape), value.stride()) if value.data_ptr() else (name,)
-                first[name] = by_storage.setdefault(key, name)
+                first[name] = by_storage.setdefault(key, printable(name))
                 tensors.setdefault(first[name], value)
         return tensors, first
 
@@ -142,6 +144,12 @@ class _Translation:
                 f"{_where(node)}: forward computes with a number that it takes from a tensor or from its shape "
                 "(.item(), float(...), x.size(0)). Keep to operations on whole maps."
             )
+        if self._is_noise(node):
+            raise GraphError(self._outside(node, "bernoulli"))  # but where stochastic depth reads it
+        if depth := self._stochastic_depth(node):
+            self.operations[depth.name] = depth
+            self.value[node.name] = depth.name
+            return
         for arg in node.all_input_nodes:  # the first thing that went wrong, not the last
             if arg.name in self.failed and _is_tensor(arg):
                 raise self.failed[arg.name]
@@ -159,6 +167,36 @@ class _Translation:
         op = self._operation(node, kind)
         self.operations[op.name] = op
         self.value[node.name] = op.name
+
+    def _is_noise(self, node: Node) -> bool:
+        """Does it make the noise of stochastic depth, one number an image: torch.empty, bernoulli_, div_?"""
+        kind, source, value = _target(node), _tensor_arg(node), node.meta["val"]
+        if kind in ("empty", "new_empty"):
+            return isinstance(value, Tensor) and str(value.shape[0]) == self.batch and set(value.shape[1:]) == {1}
+        if kind == "bernoulli_" and _target(source) in ("empty", "new_empty") and self._is_noise(source):
+            self.noise[node.name] = (float(_arguments(node)["p"]), False)
+            return True
+        keep, _ = self.noise.get(source.name, (None, False))
+        if kind == "div_" and keep is not None and keep == node.args[1]:
+            self.noise[node.name] = (keep, True)
+            return True
+        return False
+
+    def _stochastic_depth(self, node: Node) -> Operation | None:
+        """A map times such noise."""
+        inputs = node.all_input_nodes
+        noise = [arg for arg in inputs if self.noise.get(arg.name, (0, False))[1]]
+        if _target(node) != "mul" or len(inputs) != 2 or len(noise) != 1:
+            return None
+        (branch,) = (arg for arg in inputs if arg is not noise[0])
+        return StochasticDepth(
+            name=self._name(node, "stochastic_depth"),
+            inputs=(self._input(branch, node),),
+            shape=self._shape(node),
+            line=_where(node),
+            keep=self.noise[noise[0].name][0],
+            training="always",
+        )
 
     def _of_layer(self, node: Node) -> GraphError | None:
         """An operation inside a layer of PyTorch's own is told by that layer, not by what it is made of."""
@@ -224,8 +262,8 @@ class _Translation:
             return f"{_where(node)}: forward computes under torch.no_grad(), so nothing there learns. Take that out."
         if what in _RANDOM:
             return (
-                f"{_where(node)}: forward draws random numbers ({what}); of those, only dropout is on the lab's list. "
-                "Noise on the images belongs to the augmentation, before the network."
+                f"{_where(node)}: forward draws random numbers ({what}); of those, only dropout and stochastic "
+                "depth are on the lab's list. Noise on the images belongs to the augmentation, before the network."
             )
         if what in _CONSTANT_MAKERS:
             return (
@@ -240,7 +278,7 @@ class _Translation:
         """The module's path where one module is one operation (`features.0`), else path and kind; `#2` on repeats."""
         path, kind = (modules_of(node) or [("", "")])[-1]
         leaf = kind.startswith("torch.nn.modules") and ".container." not in kind
-        base = path if path and leaf else ".".join(filter(None, (path, label)))
+        base = printable(path if path and leaf else ".".join(filter(None, (path, label))))
         name, count = base, 1
         while name in self.operations or name == INPUT:
             count += 1

@@ -256,7 +256,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill has n
     def __init__(self, notebook: nbformat.NotebookNode, **options: Any) -> None:
         self._kept: dict[int, int] = {}  # cell -> bytes; negative once some were left out
         self.loop: asyncio.AbstractEventLoop | None = None  # in which its tasks run
-        super().__init__(NotebookExecutionManager(notebook), **options)
+        super().__init__(NotebookExecutionManager(notebook, progress_bar=False), **options)
 
     def process_message(
         self, msg: dict[str, Any], cell: nbformat.NotebookNode, cell_index: int
@@ -299,10 +299,15 @@ def _with_parameters(edition: nbformat.NotebookNode, parameters: dict[str, Any])
             cell.outputs, cell.execution_count = [], None
     if parameters:
         notebook.metadata.setdefault("papermill", nbformat.NotebookNode())
+        bare = [cell.metadata for cell in notebook.cells if "tags" not in cell.metadata]
+        for metadata in bare:
+            metadata["tags"] = []  # papermill reads them of every cell
         notebook = parameterize_notebook(notebook, parameters, kernel_name=KERNEL_NAME, language="python")
         injected = next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
         injected["id"] = "parameters"  # a random one would change with every run
         del notebook.metadata["papermill"]
+        for metadata in bare:
+            del metadata["tags"]
     return notebook
 
 
