@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.errors import GraphError
-from lab.graph import capture
+from lab.graph import capture, load, save
 from lab.models import LabNet, SeedNet, SprintNet
 
 Step = Callable[["Net", Tensor], Tensor]
@@ -496,3 +496,18 @@ def test_an_error_is_not_its_own_cause() -> None:
     while cause := chain[-1].__cause__ or chain[-1].__context__:
         assert all(cause is not error for error in chain)
         chain.append(cause)
+
+
+def test_a_name_that_a_terminal_would_act_on_is_written_out(tmp_path):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module("fc\x1b[2J\nPASS", nn.Linear(784, 10))
+
+        def forward(self, x):
+            return getattr(self, "fc\x1b[2J\nPASS")(x.flatten(1))
+
+    graph = capture(Net())
+    assert graph.operations[-1].name == "fc\\x1b[2J\\nPASS"
+    assert set(graph.tensors) == {"fc\\x1b[2J\\nPASS.weight", "fc\\x1b[2J\\nPASS.bias"}
+    assert load(save(graph, tmp_path)).operations == graph.operations
