@@ -5,6 +5,7 @@ its own. This is for the student, on the student's own machine: their code runs 
 is decided here, and nothing that decides one may call this outside a sandbox.
 """
 
+import ast
 import logging
 import os
 import re
@@ -21,8 +22,8 @@ from nbformat import NotebookNode
 from lab import _place
 from lab.course import copies
 from lab.course.copies import Copy, ExerciseError, grade_id_of, is_check, points_of, read_copy
-from lab.course.helpers import Helpers, defined, made, read
 from lab.course.kernel import this_python
+from lab.definitions import Statement, parse, select
 
 CELL_SECONDS = 120
 
@@ -102,7 +103,7 @@ def check_copy(path: str | Path, seconds: int = CELL_SECONDS) -> Report:
     exercises = [_exercise(name, plan, parts, ended) for name in plan.checks]
     if cause:
         exercises = [_not_checked(exercise, parts) for exercise in exercises]
-    return Report(exercises, [cause, *warnings] if cause else warnings)
+    return Report(exercises, [*filter(None, [cause]), *warnings, *plan.refused])
 
 
 # -- the lab's own edition --------------------------------------------------------------------------------------------
@@ -162,6 +163,7 @@ class _Plan:
             if grade_id_of(cell) in known:
                 cell.cell_type = known[grade_id_of(cell)].cell_type  # as nbgrader does
         self.set_up = self._set_up()
+        self.refused: list[str] = []  # what may change something that an answer uses, and is not run
         self.answers = {name: place for name in self.checks if (place := copy.last(name)) is not None}
         for name in self.checks.keys() - self.answers.keys():
             place = self._unnamed(name)
@@ -179,10 +181,10 @@ class _Plan:
 
     def _unnamed(self, name: str) -> int | None:
         """The cell that makes what a check reads, where the answer's cell has lost nbgrader's metadata."""
-        wanted = read(self.checks[name].source)
+        wanted = _read(self.checks[name].source)
         code = [place for place, cell in enumerate(self.cells) if cell.cell_type == "code" and place not in self.set_up]
         plain = [place for place in code if grade_id_of(self.cells[place]) not in self.known]
-        found = [place for place in plain if wanted & defined(self.cells[place].source)]
+        found = [place for place in plain if wanted & _defined(self.cells[place].source)]
         return max(found, default=None)
 
     def title(self, name: str) -> str:
@@ -192,26 +194,59 @@ class _Plan:
 
     def parts(self) -> list[_Part]:
         """An answer brings its check, other cells only define."""
-        between = [cell.source for cell in self.cells if cell.cell_type == "code" and not is_check(cell)]
-        judged = [self.cells[place].source for place in self.answers.values()]
-        helpers = Helpers(between, [*judged, *(check.source for check in self.checks.values())])
         answer_at = {place: name for name, place in self.answers.items()}
+        own = self._own_statements(answer_at)
         parts = []
         for place, cell in enumerate(self.cells):
-            code = cell.cell_type == "code" and not is_check(cell)
             if place in answer_at:
                 parts.append(self._part(cell.source, "answer", answer_at[place]))
             elif place in self.set_up:
                 parts.append(_Part(_code(cell.source), "set-up", f"cell {place + 1}", "the set-up cell"))
-            elif code:
-                where = f"cell {place + 1}"
-                parts += [_Part(_code(source), "own", where, where) for source in helpers.of(cell.source)]
+            where = f"cell {place + 1}"
+            parts += [_Part(_code(statement.source), "own", where, where) for statement in own.get(where, [])]
             for name in [name for name, at in self.check_at.items() if at == place]:
                 parts.append(self._part(self.checks[name].source, "check", name))
         return parts
 
+    def _own_statements(self, answer_at: dict[int, str]) -> dict[str, list[Statement]]:
+        """What the cells between make that an answer or a check uses, each statement by itself: one may fail."""
+        judged = [self.cells[place].source for place in answer_at]
+        wanted = set().union(*map(_read, [*judged, *(check.source for check in self.checks.values())]))
+        between = [
+            (f"cell {place + 1}", cell.source)
+            for place, cell in enumerate(self.cells)
+            if cell.cell_type == "code" and not is_check(cell) and place not in answer_at and place not in self.set_up
+        ]
+        selection = select(between, wanted)
+        self.refused = list(selection.refused)
+        by_cell: dict[str, list[Statement]] = {}
+        for statement in selection.statements:
+            by_cell.setdefault(statement.cell, []).append(statement)
+        return by_cell
+
     def _part(self, source: str, kind: Literal["answer", "check"], name: str) -> _Part:
         return _Part(_code(source), kind, name, self.title(name) if kind == "answer" else f"the check of {name}")
+
+
+def _statements(source: str) -> list[Statement]:
+    """Of a cell; none where it is not Python."""
+    return parse([("a cell", source)]).statements
+
+
+def _read(source: str) -> set[str]:
+    """The names that a cell reads."""
+    return set().union(*(statement.reads for statement in _statements(source)))
+
+
+def _made(source: str) -> set[str]:
+    """The names that a cell gives a value."""
+    return set().union(*(statement.binds for statement in _statements(source)))
+
+
+def _defined(source: str) -> set[str]:
+    """The same without what it imports."""
+    made = [s for s in _statements(source) if not isinstance(s.node, ast.Import | ast.ImportFrom)]
+    return set().union(*(statement.binds for statement in made))
 
 
 def _code(source: str) -> NotebookNode:
@@ -283,10 +318,10 @@ def _cause(parts: list[_Part], ended: _Part | None, edition: dict[str, NotebookN
         if error is not None:
             return f"the set-up cell ({part.name}) fails with {error.ename}: {_said(error, part, parts)} {_ADVICE}"
     set_up = [cell.source for name, cell in edition.items() if name.startswith("setup ")]
-    used = set().union(*(read(cell.source) for cell in edition.values() if grade_id_of(cell)))
-    there = set().union(*(made(cell.source) for cell in copy.cells if cell.cell_type == "code"))
+    used = set().union(*(_read(cell.source) for cell in edition.values() if grade_id_of(cell)))
+    there = set().union(*(_made(cell.source) for cell in copy.cells if cell.cell_type == "code"))
     for source in set_up:
-        lost = sorted((made(source) & used) - there)
+        lost = sorted((_made(source) & used) - there)
         if lost:
             return (
                 f"a set-up cell is missing, the one that gives {', '.join(lost)}: take it from a fresh copy. {_ADVICE}"

@@ -424,10 +424,13 @@ def test_no_training_is_executed_for_it(points: Any, tmp_path: Path) -> None:
         "net1 = fit(1)",
         "def mine(): return fit(1)\nnet2 = mine()",
         "for epoch in range(3):\n    net3 = fit(epoch)",
-        "while True: net4 = 1",
+        "with open('log', 'w'):\n    net4 = fit(4)",
         "class Trainer:\n    def learn(self): return fit(1)\nnet5 = Trainer()\nnet5.learn()\nnet5 = net5.learn()",
     ]
-    cells = [new_code_cell(f"def fit(x):\n    open({str(touched)!r}, 'w')\n    return x"), *map(new_code_cell, trains)]
+    cells = [
+        new_code_cell(f"def fit(x):\n    open({str(touched)!r}, 'w')\n    x.backward()\n    return x"),
+        *map(new_code_cell, trains),
+    ]
     for n in range(1, 6):
         cells += [answer(n, f"def answer{n}():\n    return net{n}"), check(n)]
     done = points(*cells)
