@@ -6,8 +6,7 @@
 Whatever the code does in there (exit, crash, loop, fill the memory, replace the lab's functions, print a verdict) ends
 in one message here, and changes nothing here: the child writes the graph with `lab.graph.save` into a temporary
 folder, this side reads it with `lab.graph.load`, which checks it like any saved graph. Nothing is unpickled, no printed
-line is believed. What the code prints is shown on stderr behind a bar,
-shortened and without terminal escapes.
+line is believed. What the code prints is shown on stderr behind a bar, shortened and without terminal escapes.
 
 Limits: LAB_CHILD_SECONDS of wall time (60), LAB_CHILD_MEMORY in MB beyond what torch itself takes (4,096), 64
 processes, 16 MB of output. Memory and processes are limited where the system can do it: on Linux. Elsewhere time and
@@ -37,7 +36,7 @@ from lab._terminal import harmless
 from lab.errors import GraphError, LabError
 
 if TYPE_CHECKING:
-    from lab.graph import Graph
+    from lab.graph import Budget, Graph
 
 SECONDS = 60.0
 MEMORY_MB = 4096.0
@@ -91,12 +90,16 @@ class Child:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end()
 
-    def graph(self, input_shape: tuple[int, int, int] = (1, 28, 28)) -> Graph:
-        """The graph of TARGET on images of `input_shape`, once. Raises TargetError, GraphError or ChildError."""
+    def graph(self, input_shape: tuple[int, int, int] = (1, 28, 28), budget: Budget | None = None) -> Graph:
+        """The graph of TARGET on images of `input_shape`, once; it needs no more than the budget (None: TO_TRAIN).
+
+        Raises TargetError, GraphError or ChildError.
+        """
         if self._process is None:
+            from lab.graph import TO_TRAIN
             from lab.targets import resolve
 
-            return resolve(self.target, input_shape)
+            return resolve(self.target, input_shape, budget or TO_TRAIN)
         with tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as folder:
             self._ask(self._process, input_shape, folder)
             try:
@@ -104,7 +107,7 @@ class Child:
             finally:
                 self._end()  # before anything is read: nothing is left that could still write
                 self._show_printed()
-            return self._result(self._process.returncode, Path(folder))
+            return self._result(self._process.returncode, Path(folder), budget)
 
     def _start(self) -> subprocess.Popen[bytes]:
         # Not the graphics card: capturing gains nothing from it, and its driver takes memory beyond any limit.
@@ -179,14 +182,14 @@ class Child:
         for line in lines:
             print(f"| {line}", file=sys.stderr)
 
-    def _result(self, status: int, folder: Path) -> Graph:
+    def _result(self, status: int, folder: Path, budget: Budget | None) -> Graph:
         if (folder / "error.json").is_file():
             raise _error(folder / "error.json", self.target)
         if not all(_is_plain(folder / "graph" / name) for name in ("graph.json", "weights.safetensors")):
             raise ChildError(f"{self.target}: {_end_in_words(status, self.memory)}")
-        from lab.graph import load
+        from lab.graph import TO_TRAIN, load
 
-        return load(folder / "graph")
+        return load(folder / "graph", budget or TO_TRAIN)
 
 
 def _limit(name: str, default: float) -> float:

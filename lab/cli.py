@@ -129,9 +129,10 @@ def inspect(target: str, input_shape: tuple[int, int, int] | None, as_json: bool
     Images are 1x28x28 if --input does not say otherwise.
     """
     with Child(target) as child:  # imports torch while this process does
+        from lab.graph import TO_DESCRIBE
         from lab.layers import layer_table
 
-        graph = child.graph(input_shape or (1, 28, 28))
+        graph = child.graph(input_shape or (1, 28, 28), TO_DESCRIBE)
     layers = layer_table(graph)
     if as_json:
         _say(json.dumps(_inspection(target, graph, layers), indent=1))

@@ -24,6 +24,7 @@ from torch import Tensor
 from lab import data
 from lab.graph import Graph, redrawn
 from lab.operations import INPUT, BatchNorm, Dropout, Linear, Operation
+from lab.parameters import SLOWEST
 
 LEAST = 0.01
 """Share of the answers' size that an effect changes at least. Honest untrained networks: 0.36 for dropout, 0.62 for
@@ -32,9 +33,6 @@ TRACE = 0.001
 """The same with the own weights, where fresh ones reach LEAST."""
 LEAST_P, MOST_P = 0.005, 0.9
 """Chances to drop a number: with less, one in 200, a batch hardly differs from itself; with more, little is left."""
-LEAST_MOMENTUM = 0.0001
-"""Of running statistics: with less, a training of 10,000 batches does not replace what they were. torchvision's MNASNet
-has 0.0003."""
 LEAST_VARIANCE = 0.25
 """What a batch norm makes of its channels before scale and shift: variance 1, less where they hardly exceed eps."""
 LEAST_DEPENDENCE = 0.01
@@ -143,7 +141,7 @@ class Meter:
             return "never looks at its batch, not even in training"
         if op.training == "always" or op.running_mean is None or op.running_var is None:
             return "normalises by its batch in eval mode, too: an image's answer depends on its neighbours"
-        if not LEAST_MOMENTUM <= op.momentum <= 1:
+        if not SLOWEST <= op.momentum <= 1:
             return f"gathers no running statistics to normalise by in eval mode (momentum = {op.momentum:g})"
         variance = _normalised_variance(self._made(training=True, fresh=False), op)
         if not variance >= LEAST_VARIANCE:

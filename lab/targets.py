@@ -28,7 +28,7 @@ from torch import nn
 from lab import definitions
 from lab._capture.messages import students_line
 from lab.errors import GraphError, LabError
-from lab.graph import Graph, capture, load
+from lab.graph import TO_TRAIN, Budget, Graph, capture, load
 
 
 class TargetError(LabError):
@@ -46,13 +46,14 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def resolve(target: str, input_shape: tuple[int, int, int] = (1, 28, 28)) -> Graph:
+def resolve(target: str, input_shape: tuple[int, int, int] = (1, 28, 28), budget: Budget = TO_TRAIN) -> Graph:
     """The graph of the network that `target` names, on images of `input_shape`; notes are printed on stderr.
 
-    Raises TargetError where there is none, GraphError where it can't be captured.
+    Raises TargetError where there is none, GraphError where it can't be captured, and for a saved one that needs more
+    than the budget.
     """
     if is_saved(target):
-        return _saved(target)
+        return _saved(target, budget)
     try:
         return capture(network(target), input_shape)
     except NotImplementedError as error:  # an exercise
@@ -64,11 +65,11 @@ def is_saved(target: str) -> bool:
     return Path(target).name == "graph.json" or os.path.isdir(target)  # unlike Path.is_dir, False for any nonsense
 
 
-def _saved(target: str) -> Graph:
+def _saved(target: str, budget: Budget = TO_TRAIN) -> Graph:
     folder = Path(target) if os.path.isdir(target) else Path(target).parent
     if not (folder / "graph.json").is_file():
         raise TargetError(f"{folder} holds no saved graph: there is no graph.json in it. {HELP}")
-    return load(folder)
+    return load(folder, budget)
 
 
 def network(target: str) -> nn.Module:

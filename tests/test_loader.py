@@ -26,12 +26,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from test_operations import EXAMPLES
-from torch import Tensor
+from torch import Tensor, nn
 
 from lab import graph as graphs
 from lab.data import Data, Labelled
 from lab.errors import GraphError
-from lab.graph import Document, Graph, capture, load, redrawn, save
+from lab.graph import TO_DESCRIBE, Document, Graph, capture, load, redrawn, save
 from lab.layers import layer_table
 from lab.models import LabNet
 from lab.operations import (
@@ -458,3 +458,13 @@ def test_hunt(tmp_path: Path) -> None:
         seen |= lines
         reasons.add(reason)
     print(f"{count} mutants, {accepted} accepted, {len(corpus)} kept, {len(seen)} edges, {len(reasons)} refusals")
+
+
+def test_what_is_only_described_may_be_as_large_as_imagenets_networks(tmp_path: Path) -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 112**2, 2)
+    )
+    folder = save(capture(net, (3, 224, 224)), tmp_path)
+    assert layer_table(load(folder, TO_DESCRIBE))[-1].parameters == 2 * 64 * 112**2 + 2
+    with pytest.raises(GraphError, match="numbers at once, limit 1,048,576"):
+        load(folder)
