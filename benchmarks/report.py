@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from benchmarks import records
 from benchmarks.records import HOME, Record
 from lab import stats
+from lab._files import write_whole
 from lab.plots import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 
 TARGET = 0.994
@@ -203,9 +204,9 @@ def write(home: Path) -> None:
         if figure is not None:
             figure.savefig(home / "plots" / f"{name}.png", dpi=110, metadata={"Software": None})
             plt.close(figure)
-    (home / "RESULTS.md").write_text(render(home))
+    write_whole(home / "RESULTS.md", render(home))
     if home == HOME:
-        README.write_text(readme(README.read_text()))
+        write_whole(README, readme(README.read_text(encoding="utf-8")))
 
 
 def _draw_race(records: dict[str, list[Record]]) -> Figure:

@@ -1,5 +1,12 @@
 """The one kind of failure that the lab shows to a person."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class LabError(Exception):
     """What is wrong, where, and what to do: the whole message is meant to be read by a person.
@@ -18,3 +25,10 @@ class GraphError(LabError):
 
 class DataError(LabError):
     """The images cannot be had, or are not the right ones."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that a schema minds, and where: "at rules.0.below: Input should be greater than 0"."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"at {place or 'the top'}: {first['msg']}"

@@ -26,7 +26,8 @@ from lab import fields
 from lab._capture import export, messages, proof, translate
 from lab._defaults import require_defaults
 from lab._files import FileError, read_regular, write_whole
-from lab.errors import GraphError
+from lab._modes import kept_modes
+from lab.errors import GraphError, first_fault
 from lab.fields import Axes
 from lab.operations import (
     INPUT,
@@ -275,9 +276,7 @@ def save(graph: Graph, folder: Path | str) -> Path:
             input_shape=graph.input_shape, operations=graph.operations, tensors=graph.tensors, idle=graph.idle
         )
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise GraphError(f"the network can't be written down: at {where}: {first['msg']}") from error
+        raise GraphError(f"the network can't be written down: {first_fault(error)}") from error
     try:
         weights = save_tensors({n: w.contiguous() for n, w in graph.weights.items()})
     except SafetensorError as error:
@@ -335,9 +334,7 @@ def parse(content: bytes) -> Document:
             content = json.dumps(_from_version_1(written)).encode()
         return Document.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise GraphError(f"graph.json does not follow the format: at {where}: {first['msg']}") from error
+        raise GraphError(f"graph.json does not follow the format: {first_fault(error)}") from error
     except (ValueError, RecursionError) as error:
         raise GraphError(f"graph.json is not readable as JSON: {error}") from error
 
@@ -474,8 +471,7 @@ def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph
     require_defaults()
     c, h, w = input_shape
     model = export.unwrapped(model)
-    was_training = [(module, module.training) for module in nn.Module.modules(model)]
-    try:
+    with kept_modes(model):
         export.materialised(model, (c, h, w))
         training, evaluation = (_trace(model, (c, h, w), mode) for mode in (True, False))
         graph = _captured(model, (c, h, w), training, evaluation)
@@ -483,9 +479,6 @@ def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph
         cost = sum(op.multiply_adds(graph.stored_shapes(op)) for op in graph.operations)
         twin = GraphNet(whole, graph.operations[-1].name)
         proof.prove(model, twin, twin.named_tensors(), (c, h, w), cost)
-    finally:
-        for module, mode in was_training:
-            module.training = mode
     return graph
 
 

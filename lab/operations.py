@@ -765,26 +765,14 @@ class GLU(Operation):
         return cls, {"inputs": (call._only_input(node),), "axis": _axis(a["dim"], node)}
 
 
-class Add(Operation):
-    """Sum of two maps, or of a map and a stored tensor (`tensor`); the second one times `alpha`."""
+class _Pairwise(Operation):
+    """Two maps met number by number, or a map and a stored tensor (`tensor`)."""
 
-    kind: Literal["add"] = "add"
-    spelled = ("add", "sub")
-    words = "add, mul"
     tensor_fields = ("tensor",)
     tensor: Name | None
-    alpha: Number
-    usual = {"alpha": (1.0,)}
 
     def arity(self) -> int | None:
         return 1 if self.tensor else 2
-
-    def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
-        other = tensors[self.tensor] if self.tensor else inputs[1]
-        return torch.add(inputs[0], other, alpha=self.alpha)
-
-    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
-        return torch.zeros(shapes[role])  # PyTorch has no such layer: the map passes unchanged, as after a norm
 
     def multiply_adds(self, stored: dict[str, Sizes]) -> int:
         return 0
@@ -795,6 +783,23 @@ class Add(Operation):
     def twin(self, inputs: list[Tensor], stored: dict[str, Sizes]) -> Tensor:
         other = torch.zeros(stored["tensor"], dtype=inputs[0].dtype) if self.tensor else inputs[1]
         return inputs[0] + other
+
+
+class Add(_Pairwise):
+    """Sum of two maps, or of a map and a stored tensor (`tensor`); the second one times `alpha`."""
+
+    kind: Literal["add"] = "add"
+    spelled = ("add", "sub")
+    words = "add, mul"
+    alpha: Number
+    usual = {"alpha": (1.0,)}
+
+    def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
+        other = tensors[self.tensor] if self.tensor else inputs[1]
+        return torch.add(inputs[0], other, alpha=self.alpha)
+
+    def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
+        return torch.zeros(shapes[role])  # PyTorch has no such layer: the map passes unchanged, as after a norm
 
     @classmethod
     def read(cls, call: Call, node: Node, a: dict[str, Any]) -> Built:
@@ -808,32 +813,17 @@ class Add(Operation):
         return cls, {"inputs": inputs, "tensor": tensor, "alpha": sign * a["alpha"]}
 
 
-class Mul(Operation):
+class Mul(_Pairwise):
     """Product of two maps, or of a map and a stored tensor (`tensor`)."""
 
     kind: Literal["mul"] = "mul"
     spelled = ("mul",)
-    tensor_fields = ("tensor",)
-    tensor: Name | None
-
-    def arity(self) -> int | None:
-        return 1 if self.tensor else 2
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return inputs[0] * (tensors[self.tensor] if self.tensor else inputs[1])
 
     def draw(self, role: str, shapes: dict[str, tuple[int, ...]], generator: torch.Generator) -> Tensor:
         return torch.ones(shapes[role])  # PyTorch has no such layer: the map passes unchanged, as after a norm
-
-    def multiply_adds(self, stored: dict[str, Sizes]) -> int:
-        return 0
-
-    def sees(self, inputs: list[Axes], shapes: list[Sizes]) -> Axes:
-        return _met(inputs)
-
-    def twin(self, inputs: list[Tensor], stored: dict[str, Sizes]) -> Tensor:
-        other = torch.zeros(stored["tensor"], dtype=inputs[0].dtype) if self.tensor else inputs[1]
-        return inputs[0] + other
 
     @classmethod
     def read(cls, call: Call, node: Node, a: dict[str, Any]) -> Built:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lab.effects import LEAST, LEAST_DEPENDENCE, LEAST_P, MOST_P, Effect, Meter, images_for
-from lab.errors import LabError
+from lab.errors import LabError, first_fault
 from lab.graph import Graph
 from lab.layers import layer_table
 from lab.operations import BatchNorm, Dropout, Linear, Operation
@@ -116,9 +116,7 @@ def load_rubric(name: str | Path = "mnist_994") -> Rubric:
     try:
         return Rubric.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RubricError(f"{path}: at {where or 'the top'}: {first['msg']}") from error
+        raise RubricError(f"{path}: {first_fault(error)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RubricError(f"{path} is not a TOML file: {error}") from error
     except OSError as error:

@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from lab._defaults import require_defaults
+from lab._modes import kept_modes
 from lab.augment import Affine, random_affine, random_gamma, to_input
 from lab.data import Data, Labelled
 from lab.errors import LabError
@@ -158,13 +159,9 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     if len(images) == 0:
         raise TrainingError("there are no images to predict: the set is empty.")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    was_training = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with kept_modes(model):
+        model.eval()
         logits = torch.cat([model(to_input(chunk.to(device))).float().cpu() for chunk in images.split(batch_size)])
-    finally:
-        for module, mode in was_training:
-            module.training = mode
     if logits.dim() != 2 or len(logits) != len(images):
         raise TrainingError(
             f"the network gives {tuple(logits.shape)} for {len(images)} images; wants one row of logits each."

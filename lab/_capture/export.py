@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 from lab._capture.messages import BATCH, explain, is_library, kept_buffers, missing_forward
+from lab._modes import kept_modes
 from lab.errors import GraphError
 
 CUMULATIVE = 0.1
@@ -37,16 +38,12 @@ def materialised(model: nn.Module, input_shape: tuple[int, int, int]) -> None:
     if not any(is_lazy(tensor) for tensor in tensors):
         return
     x = torch.zeros(BATCH, *input_shape)
-    modes = [(module, module.training) for module in nn.Module.modules(model)]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), kept_modes(model):
             nn.Module.train(model, False)
             model(x)
     except (Exception, SystemExit, GeneratorExit) as error:  # whatever forward raises has to become a message
         raise GraphError(explain(model, error, input_shape)) from error
-    finally:
-        for module, mode in modes:
-            module.training = mode
     unused = [name for name, tensor in nn.Module.named_parameters(model) if is_lazy(tensor)]
     if unused:
         raise GraphError(

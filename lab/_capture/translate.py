@@ -18,7 +18,7 @@ from lab._capture.messages import line_of, modules_of, unlisted_layer
 from lab._capture.messages import target_name as _target
 from lab._capture.messages import where as _where
 from lab._terminal import printable
-from lab.errors import GraphError
+from lab.errors import GraphError, first_fault
 from lab.operations import ALLOWED, INPUT, KINDS, Built, Operation, Refused, StochasticDepth, is_parted
 
 
@@ -295,9 +295,7 @@ class _Translation:
             label = made.model_construct(name="?", **fields).label()
             return made(name=self._name(node, label), **fields)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise GraphError(f"{_where(node)}: {kind}: {place}: {first['msg']}") from error
+            raise GraphError(f"{_where(node)}: {kind}: {first_fault(error)}") from error
 
     def _shape(self, node: Node) -> tuple[int, ...]:
         """Output shape without the batch, which must stay the first axis."""
