@@ -27,6 +27,7 @@ from lab._capture import export, messages, proof, translate
 from lab._defaults import require_defaults
 from lab._files import FileError, read_regular, write_whole
 from lab._modes import kept_modes
+from lab._terminal import printable
 from lab.errors import GraphError, first_fault
 from lab.fields import Axes
 from lab.operations import (
@@ -582,7 +583,7 @@ def _idle(model: nn.Module, traced: translate.Trace) -> tuple[Idle, ...]:
     executed = {op.name.split("#")[0] + "." for op in [*traced.operations, *traced.discarded]}
     declared = [
         Idle(kind=_kind_of(module), name=path, reason="declared, and the output does not depend on it")
-        for path, module in nn.Module.named_modules(model)
+        for path, module in ((printable(path), module) for path, module in nn.Module.named_modules(model))
         if path and not list(module.children()) and not isinstance(module, nn.Identity)
         if not any(name.startswith(path + ".") for name in executed)
     ]
