@@ -2,6 +2,8 @@
 
 import os
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # kernels and programs that tests start, too: two threads each would wait
+
 import torch
 from stand_ins import bare, stand_in  # noqa: F401 (fixtures; lab comes before torchvision, which it mends)
 

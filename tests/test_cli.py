@@ -18,7 +18,7 @@ import lab
 from lab import runs
 from lab.cli import main
 from lab.data import Data, Labelled
-from lab.graph import capture, load, save
+from lab.graph import TO_TRAIN, capture, load, save
 from lab.models import LabNet, SprintNet
 from lab.presets import PRESETS
 from lab.targets import resolve
@@ -70,9 +70,9 @@ class Inside:
     def __exit__(self, *error):
         pass
 
-    def graph(self, input_shape=(1, 28, 28)):
+    def graph(self, input_shape=(1, 28, 28), budget=TO_TRAIN):
         with contextlib.redirect_stdout(sys.stderr):
-            return resolve(self.target, input_shape)
+            return resolve(self.target, input_shape, budget)
 
 
 @pytest.fixture(autouse=True)

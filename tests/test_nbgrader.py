@@ -103,7 +103,7 @@ def run_course(course: Path, whole: NotebookNode, solved: NotebookNode) -> dict[
         "ada": submit(course, "ada", nbformat.read(released, as_version=4), right),
         "bob": submit(course, "bob", nbformat.read(released, as_version=4), mistakes(right)),
     }
-    assert "Success! Your notebook passes all the tests." in nbgrader(course, "validate", str(copies["ada"]))
+    damaged = submit_damaged(course, nbformat.read(released, as_version=4), right)
     nbgrader(course, "autograde", NAME)
     points = {student: graded(course, student) for student in copies}
     ours = {student: exercise_points(copy) for student, copy in copies.items()}
@@ -112,12 +112,12 @@ def run_course(course: Path, whole: NotebookNode, solved: NotebookNode) -> dict[
     assert all(exercise.passed for exercise in ours["ada"])
     passed = {exercise.name: exercise.passed for exercise in ours["bob"]}
     assert passed == dict.fromkeys(right) | dict(zip(mistakes(right), (True, False, False), strict=True))
-    check_damaged(course, nbformat.read(released, as_version=4), right)
+    check_damaged(course, damaged, list(right))
     return points
 
 
-def check_damaged(course: Path, released: NotebookNode, right: dict[str, str]) -> None:
-    """A third student whose copy has lost metadata and a check: nbgrader does what the lab's warnings say."""
+def submit_damaged(course: Path, released: NotebookNode, right: dict[str, str]) -> Path:
+    """A third student's copy, right, which has lost an answer's metadata and two checks, of which one is elsewhere."""
     path = submit(course, "cyd", released, right)
     unnamed, unchecked, moved = list(right)[:3]
     place = {cell.metadata.nbgrader.grade_id: cell for cell in released.cells if "nbgrader" in cell.metadata}
@@ -126,15 +126,18 @@ def check_damaged(course: Path, released: NotebookNode, right: dict[str, str]) -
     released.cells.insert(released.cells.index(place[moved]), place[f"{moved}-check"])
     del place[unnamed].metadata["nbgrader"]
     nbformat.write(released, path)
-    nbgrader(course, "autograde", NAME, "--student=cyd")
+    return path
+
+
+def check_damaged(course: Path, path: Path, names: list[str]) -> None:
+    """nbgrader does what the lab's warnings say."""
+    _, unchecked, moved = names[:3]
     theirs, ours = graded(course, "cyd"), check_copy(path)
-    told = [name for name in right if any(f"no points for '{name}'" in warning for warning in ours.warnings)]
+    told = [name for name in names if any(f"no points for '{name}'" in warning for warning in ours.warnings)]
     assert told == [unchecked, moved]
     assert all(exercise.passed for exercise in ours.exercises)
     expected = {e.name: 0 if e.name in told else e.points for e in ours.exercises}
     assert {name: theirs.get(name) or 0 for name in expected} == expected
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
-        gradebook.remove_submission(NAME, "cyd")
 
 
 def exported(course: Path) -> dict[str, dict[str, str]]:
@@ -209,3 +212,5 @@ def test_nbgrader_refuses_what_the_lab_says_it_will(damage: Any, refused: bool, 
 def test_a_course_with_the_whole_notebook(course: Path) -> None:
     points = run_course(course, source(), editions.solved_edition(NAME))
     check_export(course, points, source())
+    ada = course / "submitted" / "ada" / NAME / f"{NAME}.ipynb"
+    assert "Success! Your notebook passes all the tests." in nbgrader(course, "validate", str(ada))
