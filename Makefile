@@ -35,7 +35,7 @@ COVERED ?=
 units: $(TESTS_READY) ## the tests alone, and the cells of the solved notebooks whose output never changes
 	$(BIN)/python .ci/fetch_data.py $(SETS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(MARKED) $(COVERED) $(PYTEST_OPTIONS)
-	OMP_NUM_THREADS=1 LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS) --nbval-lax notebooks/*_solved.ipynb
+	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest $(PYTEST_OPTIONS) --nbval-lax notebooks/*_solved.ipynb
 
 lint: $(TESTS_READY) ## ruff, mypy, imports, dependencies, the workflows, and the notebooks' editions against their sources
 	$(BIN)/ruff check .

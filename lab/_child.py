@@ -32,6 +32,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from lab import _process
 from lab._terminal import harmless
 from lab.errors import GraphError, LabError
 
@@ -258,6 +259,7 @@ def _end_in_words(status: int, memory: float) -> str:
 
 def main() -> None:
     """Read one job from stdin, capture the network that it names, write its graph or an error, and end."""
+    _process.set_up()
     from lab import targets  # torch comes with it, before the job is there and the memory is limited
     from lab.graph import save
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 import lab
-from lab import _threads
+from lab import _process
 from lab._child import Child, is_saved
 from lab._terminal import harmless
 from lab.errors import LabError
@@ -33,7 +33,7 @@ class _Commands(click.Group):
     """Shows whatever goes wrong as a message alone, and ends with a status that says so; never with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        _threads.spin_briefly()
+        _process.set_up()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # for names that the terminal can't show

@@ -99,7 +99,9 @@ def few_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_test_images")
-@pytest.mark.parametrize("start", [baselines.seed_baseline, baselines.pytorch_example])
+@pytest.mark.parametrize(
+    "start", [baselines.seed_baseline, pytest.param(baselines.pytorch_example, marks=pytest.mark.slow)]
+)
 def test_baselines_learn_lap_by_lap(start: Any) -> None:
     laps = list(start(0, load("mnist").limit(2500), 2))
     assert [lap.epoch for lap in laps] == [1, 2]

@@ -306,7 +306,10 @@ def test_noise_that_is_not_divided_by_its_probability_is_refused() -> None:
         capture(with_step(step))
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("efficientnet_b0", 5_288_548), ("shufflenet_v2_x1_0", 2_278_604)])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("efficientnet_b0", 5_288_548), pytest.param("shufflenet_v2_x1_0", 2_278_604, marks=pytest.mark.slow)],
+)
 def test_published_networks_keep_their_counts(name: str, parameters: int) -> None:
     import torchvision
 

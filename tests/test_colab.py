@@ -217,7 +217,11 @@ def test_the_lab_comes_from_the_fork_and_its_exercises_run(
 
 
 @pytest.mark.parametrize(
-    "file_id", ["1aBcDeFgHiJkLmNoPqRsTuVwXyZ", quote("https://github.com/a/b;touch x/blob/c/d.ipynb")]
+    "file_id",
+    [
+        pytest.param("1aBcDeFgHiJkLmNoPqRsTuVwXyZ", marks=pytest.mark.slow),
+        quote("https://github.com/a/b;touch x/blob/c/d.ipynb"),
+    ],
 )
 def test_a_copy_in_drive_takes_the_repository_that_the_cell_names(
     kernel: Path, web: Any, opened_from: Any, file_id: str

@@ -252,9 +252,9 @@ def test_networks_of_the_lab_pass_whatever_their_first_weights(name):
 @pytest.mark.parametrize(
     ("name", "lacks"),
     [
-        ("mobilenet_v3_small", set()),
+        pytest.param("mobilenet_v3_small", set(), marks=pytest.mark.slow),
         ("mnasnet0_5", set()),  # statistics of momentum 0.0003
-        ("vgg11_bn", set()),
+        pytest.param("vgg11_bn", set(), marks=pytest.mark.slow),
         ("resnet18", {"dropout"}),
         ("squeezenet1_1", {"batch_norm", "fully_connected"}),
     ],

@@ -288,7 +288,15 @@ def test_the_labs_networks_count_as_pytorch_says(build: Callable[[], nn.Module])
     assert counted(model).text == f"{sum(p.numel() for p in model.parameters()):,}"
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "squeezenet1_1",
+        "shufflenet_v2_x0_5",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v2", "mnasnet0_5", "vgg11")),
+    ],
+)
 def test_torchvisions_networks_count_as_pytorch_says(name: str) -> None:
     model = getattr(pytest.importorskip("torchvision.models"), name)()
     assert counted(model, (3, 64, 64)).text == f"{sum(p.numel() for p in model.parameters()):,}"

@@ -1,5 +1,7 @@
 """A clone or an installed lab, and what takes the lab's name; and what `import lab` changes."""
 
+import functools
+import gc
 import os
 import subprocess
 import sys
@@ -74,10 +76,12 @@ print(os.environ == environment, hooks == (sys.excepthook, sys.displayhook), len
         assert done.stdout == f"True True {watchers}\n", done.stderr
 
 
-def test_a_command_lets_threads_wait_without_spinning_and_obeys_what_is_set(monkeypatch):
+def test_a_command_lets_threads_wait_without_spinning_and_obeys_what_is_set(monkeypatch, request):
+    request.addfinalizer(functools.partial(gc.set_threshold, *gc.get_threshold()))
     for before, after in ((None, "20000"), ("7", "7")):
         monkeypatch.setenv("GOMP_SPINCOUNT", before or "")
         if before is None:
             monkeypatch.delenv("GOMP_SPINCOUNT")
         CliRunner().invoke(main, ["inspect", "no-such-file.py"])
         assert os.environ["GOMP_SPINCOUNT"] == after
+    assert gc.get_threshold()[0] == 100_000

@@ -51,7 +51,10 @@ def test_seednet_by_hand() -> None:
     assert fields["fc"].box() == (Interval(0, 27), Interval(0, 27))
 
 
-@pytest.mark.parametrize(("name", "last", "size"), [("alexnet", "features.12", 195), ("vgg16", "features.30", 212)])
+@pytest.mark.parametrize(
+    ("name", "last", "size"),
+    [("alexnet", "features.12", 195), pytest.param("vgg16", "features.30", 212, marks=pytest.mark.slow)],
+)
 def test_famous_networks(name: str, last: str, size: int) -> None:
     """195 and 212 at the last pool (Araujo et al. 2019, table 1)."""
     features = getattr(torchvision.models, name)().features

@@ -1,0 +1,17 @@
+"""How a command sets its own process up, before torch is imported. Nothing of it is done in a person's notebook."""
+
+import gc
+import os
+
+
+def set_up() -> None:
+    """Let threads that wait give the processor away soon, and let Python look for garbage rarely.
+
+    Two threads on two cores wait for each other by spinning; with any neighbour on the machine each keeps the other
+    from working. A shorter spin costs nothing alone and halved the time of a training step beside a busy process.
+
+    To import torch and its exporter makes a million objects that all stay; to look through them again and again took a
+    quarter of the time of `lab check`.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    gc.set_threshold(100_000, 50, 100)
