@@ -24,8 +24,6 @@ FIELDS = (
     "raw_score,late_submission_penalty,score,max_score"
 )
 CONFIG = "c = get_config()\nc.CourseDirectory.course_id = 'mnist'\nc.ExecutePreprocessor.timeout = 600\n"
-if sys.platform == "linux":  # two kernels that start at once may choose the same port
-    CONFIG += "c.KernelManager.transport = 'ipc'\n"
 
 
 def nbgrader(course: Path, *arguments: str) -> str:
@@ -33,7 +31,10 @@ def nbgrader(course: Path, *arguments: str) -> str:
     environment = os.environ | {"LAB_QUICK": "1", "LAB_PROGRESS": "0", "PYTHONPATH": str(editions.ROOT)}
     environment["JUPYTER_CONFIG_DIR"] = str(course / "jupyter")  # nobody's own settings
     command = [sys.executable, "-m", "nbgrader", *arguments]
-    done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True, timeout=1200)
+    for _ in range(3):
+        done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True, timeout=1200)
+        if "Address already in use" not in done.stderr:  # another test's kernel chose the same port at the same moment
+            break
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

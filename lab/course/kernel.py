@@ -5,13 +5,10 @@ What is registered as `python3` can be any Python of the machine, one without to
     NotebookClient(notebook, **this_python())
 """
 
-import os
 import sys
 from importlib.util import find_spec
 from typing import Any
-from uuid import uuid4
 
-from jupyter_client.connect import jupyter_runtime_dir  # type: ignore[attr-defined]  # where it puts its files
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import default
@@ -20,8 +17,6 @@ from lab.errors import LabError
 
 KERNEL_NAME = "python3"
 """What notebooks call their kernel."""
-LONGEST_SOCKET = 107
-"""Characters that Linux takes for a socket's path (unix(7))."""
 
 
 class NoKernel(LabError):
@@ -39,12 +34,6 @@ class _ThisPython(KernelSpecManager):
 
 class ThisPythonsKernel(AsyncKernelManager):
     """Starts, watches and ends a kernel of `sys.executable`."""
-
-    @default("transport")
-    def _by_files(self) -> str:
-        """Where the system has them, sockets in files: two kernels that start at once may choose the same port."""
-        longest = len(os.path.join(jupyter_runtime_dir(), f"kernel-{uuid4()}.json-ipc-5"))
-        return "ipc" if sys.platform == "linux" and longest < LONGEST_SOCKET else "tcp"
 
     @default("kernel_spec_manager")
     def _this_python(self) -> KernelSpecManager:
