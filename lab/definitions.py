@@ -155,14 +155,21 @@ def cells(path: Path) -> list[Cell]:
         if path.suffix != ".ipynb":
             return [Cell(str(path), text)]
         known = json.loads(text)["cells"]
-        sources = ["".join(cell["source"]) for cell in known if cell["cell_type"] == "code"]
+        sources = [_text(cell.get("source")) for cell in known if cell["cell_type"] == "code"]
     except OSError as error:
         raise DefinitionsError(f"cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise DefinitionsError(f"{path} is not text in UTF-8: {error.reason}.") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DefinitionsError(f"{path} is not a notebook: {error!r}.") from error
     return [Cell(f"{path.name}, code cell {n}", source) for n, source in enumerate(sources, 1)]
+
+
+def _text(source: object) -> str:
+    """A cell's source, which is a text or a list of lines; a broken one (null, a number) holds no code."""
+    if isinstance(source, list):
+        return "".join(line for line in source if isinstance(line, str))
+    return source if isinstance(source, str) else ""
 
 
 def parse(cells: Iterable[tuple[str, str] | Cell], folder: Path | None = None) -> Source:
@@ -500,6 +507,9 @@ def words(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
 
 
+_SETTERS = {"__setattr__", "__setitem__", "__delattr__", "__delitem__", "__iadd__"}
+
+
 class Module:
     """What is known from the text of a module: its functions, classes and imports, and what they do to what."""
 
@@ -510,6 +520,7 @@ class Module:
         self.methods: dict[str, list[Function]] = {}
         self.imports: dict[str, str] = {}  # name -> dotted path
         self.aliases: dict[str, set[str]] = {}
+        self.values: dict[str, list[ast.AST]] = {}  # name -> what it is given: add = model.append; for f in (prune,)
         self.attributes: set[str] = set()  # that something is given in this file: self.conv = ...
         self.attributes_read: set[str] = set()  # by methods of its classes that neither train nor report
         self._summaries: dict[ast.AST, dict[str, Effect]] = {}
@@ -538,6 +549,13 @@ class Module:
                 for target in node.targets:
                     if isinstance(target, ast.Name):
                         self.functions.setdefault(target.id, []).append(node.value)
+        for node in executed(statement):
+            if isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    if isinstance(target, ast.Name):
+                        self.values.setdefault(target.id, []).append(node.value)
+            elif isinstance(node, ast.For) and isinstance(node.target, ast.Name):
+                self.values.setdefault(node.target.id, []).append(node.iter)
         for node in ast.walk(statement):  # those in functions, too: a name means one thing in a file
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -695,11 +713,16 @@ class Module:
                 for names, effect in self._call(child, local):
                     note(names, effect)
             elif isinstance(child, (ast.FunctionDef, ast.ClassDef)):
-                for decorator in child.decorator_list:  # a registry
+                for decorator in child.decorator_list:  # a registry, or one that calls what it decorates
                     if isinstance(decorator, ast.Name):
-                        for function in self.functions.get(decorator.id, ()):
-                            for name, effect in self._globals(function).items():
-                                note([name], effect)
+                        own = [child] if isinstance(child, ast.FunctionDef) else []
+                        for function in [*self.functions.get(decorator.id, ()), *own]:
+                            if self.functions.get(decorator.id):
+                                for name, effect in self._globals(function).items():
+                                    note([name], effect)
+            elif isinstance(child, ast.withitem) and isinstance(child.context_expr, ast.Call):
+                for name, effect in self._on_entering(child.context_expr.func):
+                    note([name], effect)
         return found
 
     def _attribute(self, name: str) -> Effect:
@@ -726,13 +749,74 @@ class Module:
                 receiver = [call.func.value] if isinstance(call.func, ast.Attribute) else []
                 effect = max(self.summary(function).values(), default=Effect.NONE)
                 yield self._of_all([*others, *receiver], local) - set(self.imports), effect
-        dotted = self.dotted(call.func)
-        if dotted:
+                for changed, effect in self._globals(function).items():
+                    yield {changed}, effect
+        yield from self._called(call, call.func, local, depth=0)
+
+    def _called(
+        self, call: ast.Call, callee: ast.AST, local: dict[str, set[str]], depth: int
+    ) -> Iterator[tuple[set[str], Effect]]:
+        """What the call does if it is `callee` that is called; a variable may stand for a function or a method."""
+        if depth > 5:
+            return
+        if dotted := self.dotted(callee):
             yield from self._library_call(call, dotted, local)
-        elif isinstance(call.func, ast.Name):
-            yield from self._name_call(call, call.func.id, local)
-        elif isinstance(call.func, ast.Attribute):
-            yield from self._method_call(call, call.func, local)
+        elif isinstance(callee, ast.Name) and callee.id in self.functions.keys() | self.classes.keys():
+            yield from self._name_call(call, callee.id, local)
+        elif isinstance(callee, ast.Name) and callee.id in self.values and callee.id not in local:
+            for value in self.values[callee.id]:
+                yield from self._called(call, value, local, depth + 1)
+        elif isinstance(callee, ast.Name):
+            yield from self._name_call(call, callee.id, local)
+        elif isinstance(callee, ast.Attribute):
+            if depth and callee.attr in _CONTAINER:
+                yield self.roots(callee.value, local), Effect.STRUCTURE
+            yield from self._method_call(call, callee, local)
+        elif isinstance(callee, (ast.Tuple, ast.List)):  # for f in (prune, widen)
+            for part in callee.elts:
+                yield from self._called(call, part, local, depth + 1)
+        elif isinstance(callee, ast.Subscript) and isinstance(callee.value, ast.Name):  # OPERATIONS["prune"](model)
+            for value in self.values.get(callee.value.id, ()):
+                parts = value.values if isinstance(value, ast.Dict) else getattr(value, "elts", [])
+                for part in parts:
+                    yield from self._called(call, part, local, depth + 1)
+        elif isinstance(callee, ast.Lambda):
+            yield from self._into(call, self.summary(callee), callee, local, skip=0)
+        elif isinstance(callee, ast.Call):
+            yield from self._made_and_called(call, callee, local, depth)
+
+    def _made_and_called(
+        self, call: ast.Call, maker: ast.Call, local: dict[str, set[str]], depth: int
+    ) -> Iterator[tuple[set[str], Effect]]:
+        """What a call does to what is made by another: partial(f, x)(y), getattr(x, "append")(y), Class()(x)."""
+        made = self.dotted(maker.func).split(".")[-1] or getattr(maker.func, "id", "")
+        if made == "partial" and maker.args:
+            keywords = [*maker.keywords, *call.keywords]
+            whole = ast.Call(maker.args[0], [*maker.args[1:], *call.args], keywords)
+            yield from self._called(whole, maker.args[0], local, depth + 1)
+        elif made == "getattr" and len(maker.args) > 1:
+            name = maker.args[1].value if isinstance(maker.args[1], ast.Constant) else "append"  # who knows: the worst
+            method = ast.Attribute(maker.args[0], str(name), ast.Load())
+            yield from self._called(call, method, local, depth + 1)
+        elif made == "methodcaller":
+            yield self._of_all(call.args, local), Effect.STRUCTURE
+        for node in self.classes.get(made, ()):
+            for function in node.body:
+                if isinstance(function, ast.FunctionDef) and function.name == "__call__":
+                    yield from self._into(call, self.summary(function), function, local, skip=1)
+                    for changed, effect in self._globals(function).items():
+                        yield {changed}, effect
+        for outer in self.functions.get(made, ()):  # a function that makes functions
+            for inner in ast.walk(outer):
+                if isinstance(inner, (ast.FunctionDef, ast.Lambda)) and inner is not outer:
+                    yield from self._into(call, self.summary(inner), inner, local, skip=0)
+
+    def _on_entering(self, callee: ast.AST) -> Iterator[tuple[str, Effect]]:
+        """What `with Class():` does to the module's own names."""
+        for node in self.classes.get(getattr(callee, "id", ""), ()):
+            for function in node.body:
+                if isinstance(function, ast.FunctionDef) and function.name in ("__enter__", "__exit__"):
+                    yield from self._globals(function).items()
 
     def _library_call(
         self, call: ast.Call, dotted: str, local: dict[str, set[str]]
@@ -742,6 +826,10 @@ class Module:
         root = next(n.id for n in ast.walk(call.func) if isinstance(n, ast.Name))
         if (found := self.beside(dotted)) and (found[0].functions.get(found[1]) or found[0].classes.get(found[1])):
             yield from self._functions_call(call, found[0], found[1], local, own=False)
+            theirs = [e for f in found[0]._functions_named(found[1]) for e in found[0]._globals(f).values()]
+            yield {root}, max(theirs, default=Effect.NONE)
+        elif dotted.startswith("torch.nn.") and (name in _CONTAINER or name in _SETTERS or _STRUCTURE.fullmatch(name)):
+            yield self._of_all(call.args[:1], local), Effect.STRUCTURE  # nn.Sequential.append(model, layer)
         elif name in ("seed", "manual_seed", "manual_seed_all") or dotted.startswith("sys.path."):
             yield {root}, Effect.VALUES
         elif dotted.startswith(("random.", "numpy.random.")):  # the next draw is another one
@@ -770,7 +858,7 @@ class Module:
         elif name in ("exec", "eval"):
             texts = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
             mentioned = {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
-            yield self._of_all(call.args, local) | mentioned, Effect.UNKNOWN
+            yield self._of_all(call.args, local) | mentioned, Effect.STRUCTURE
 
     def _functions_call(
         self, call: ast.Call, module: Module, name: str, local: dict[str, set[str]], own: bool
@@ -814,6 +902,10 @@ class Module:
         self, call: ast.Call, method: ast.Attribute, local: dict[str, set[str]]
     ) -> Iterator[tuple[set[str], Effect]]:
         name, receiver = method.attr, self.roots(method.value, local)
+        if isinstance(method.value, ast.Name) and method.value.id in ("list", "dict", "set", "object"):
+            yield self._of_all(call.args[:1], local), Effect.STRUCTURE  # list.append(layers, layer)
+        if name in _SETTERS:
+            yield receiver, Effect.STRUCTURE
         if name in self.methods:
             for function in self.methods[name]:
                 summary = self.summary(function)

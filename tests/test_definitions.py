@@ -238,7 +238,6 @@ def test_training_method_of_the_network(write):
         ("model = train(model, [])", "`model = train(model, [])` trains and was not run."),
         ("from magic import shrink\nshrink(model)", "`shrink(model)` was not run. If it changes the network, that is "),
         ("model.load_state_dict(torch.load('x.pt'))", "`model.load_state_dict(torch.load('x.pt'))` was not run."),
-        ("exec('model.append(nn.Linear(10, 10))')", "`exec('model.append(nn.Linear(10, 10))')` was not run."),
     ],
 )
 def test_what_is_not_run_is_named(write, rest, note):
@@ -409,3 +408,45 @@ def test_select():
     assert namespace["Net"].widths == [8]
     assert selection.notes == ("cell 3, line 1: not valid Python: invalid syntax: this cell was skipped.",)
     assert selection.refused == ()
+
+
+START = "from functools import partial\nfrom torch import nn\nmodel = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
+GROW = "def grow(m=None):\n    (m or model).append(nn.Linear(10, 10))\n"
+ROUNDABOUT = {
+    "a method under another name": "add = model.append\nadd(nn.Linear(10, 10))\n",
+    "a function under another name": GROW + "go = grow\ngo(model)\n",
+    "a function in a dict": GROW + "OPERATIONS = {'grow': grow}\nOPERATIONS['grow'](model)\n",
+    "a loop over functions": GROW + "for change in (grow,):\n    change(model)\n",
+    "getattr": "getattr(model, 'append')(nn.Linear(10, 10))\n",
+    "partial": GROW + "later = partial(grow, model)\nlater()\n",
+    "partial of a method": "partial(model.append)(nn.Linear(10, 10))\n",
+    "methodcaller": "from operator import methodcaller\nmethodcaller('append', nn.Linear(10, 10))(model)\n",
+    "a class's method": "nn.Sequential.append(model, nn.Linear(10, 10))\n",
+    "__call__": "class Grow:\n    def __call__(self, m): m.append(nn.Linear(10, 10))\nGrow()(model)\n",
+    "a function that makes one": "def maker():\n    return lambda m: m.append(nn.Linear(10, 10))\nmaker()(model)\n",
+    "__enter__": "class G:\n    def __enter__(self): model.append(nn.Linear(10, 10))\n"
+    "    def __exit__(self, *a): pass\nwith G(): pass\n",
+    "a decorator that calls": "def now(f):\n    f()\n    return f\n@now\n" + GROW,
+    "a key": "sorted([1], key=lambda i: len(model.append(nn.Linear(10, 10))))\n",
+}
+
+
+@pytest.mark.parametrize("change", ROUNDABOUT.values(), ids=ROUNDABOUT)
+def test_a_change_by_a_roundabout_way_is_executed(change: str) -> None:
+    namespace: dict[str, object] = {}
+    for statement in select([("net.py", START + change)], {"model"}).statements:
+        exec(statement.code, namespace)
+    assert len(namespace["model"]) == 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["model.append(nn.Linear(10, 10))", "WIDTH = 20"])
+def test_code_in_a_text_is_refused(text: str) -> None:
+    source = "WIDTH = 10\n" + START.replace("784, 10", "784, WIDTH") + f"exec({text!r})\n"
+    assert select([("net.py", source)], {"model"}).refused
+
+
+@pytest.mark.parametrize("source", [None, 3, [None, "x = 1"], {}])
+def test_a_cell_without_a_text_stops_nothing(tmp_path: Path, source: object) -> None:
+    cells = [{"cell_type": "code", "source": text} for text in (source, START)]
+    (tmp_path / "copy.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    assert len(find(f"{tmp_path / 'copy.ipynb'}:model").module) == 2
