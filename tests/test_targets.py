@@ -371,11 +371,7 @@ def test_class_in_two_cells_the_last_counts(notebook):
         ('{"cells": 3}', "TypeError"),
         ('{"cells": {"a": 1}}', "TypeError"),
         ('{"cells": [3]}', "TypeError"),
-        ('{"cells": [{"cell_type": "code"}]}', "KeyError('source')"),
         ('{"cells": [{"source": "x"}]}', "KeyError('cell_type')"),
-        ('{"cells": [{"cell_type": "code", "source": 3}]}', "TypeError"),
-        ('{"cells": [{"cell_type": "code", "source": null}]}', "TypeError"),
-        ('{"cells": [{"cell_type": "code", "source": [3]}]}', "TypeError"),
         ('{"cells": ' + "[" * 100_000, "RecursionError"),
     ],
 )
@@ -385,7 +381,11 @@ def test_file_that_is_not_a_notebook(write, text, reason):
     assert reason in message
 
 
-@pytest.mark.parametrize("text", ['{"cells": []}', '{"cells": [{"cell_type": "code", "source": []}]}'])
+@pytest.mark.parametrize(
+    "text",
+    ['{"cells": []}', '{"cells": [{"cell_type": "code"}]}']
+    + [f'{{"cells": [{{"cell_type": "code", "source": {source}}}]}}' for source in ("[]", "3", "null", "[3]")],
+)
 def test_notebook_without_code(write, text):
     assert refusal(write("lab.ipynb", text)) == "lab.ipynb defines no network: no class derived from nn.Module."
 
