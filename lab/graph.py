@@ -407,6 +407,9 @@ def _check_shapes(graph: Graph, batch: int) -> None:
     tensors = {name: torch.empty(s.shape, device="meta") for name, s in graph.tensors.items()}
     values = {INPUT: torch.empty(batch, *graph.input_shape, device="meta")}
     for op in graph.operations:
+        for role, shape in graph.stored_shapes(op).items():
+            if len(shape) != op.ranks.get(role, len(shape)):
+                raise GraphError(f"operation {op.name!r}: its {role} has {len(shape)} axes, wants {op.ranks[role]}")
         if math.prod(op.shape) > MAX_ELEMENTS:
             raise GraphError(f"operation {op.name!r} gives {math.prod(op.shape):,} numbers, limit {MAX_ELEMENTS:,}")
         try:

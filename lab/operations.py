@@ -81,6 +81,8 @@ class Operation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     tensor_fields: ClassVar[tuple[str, ...]] = ()
+    ranks: ClassVar[dict[str, int]] = {}
+    """Axes of its stored tensors, by role, where PyTorch computes something else with another number of them."""
     spelled: ClassVar[tuple[str, ...]] = ()
     """The names of the PyTorch operators that `read` understands."""
     words: ClassVar[str] = ""
@@ -219,6 +221,7 @@ class Conv2d(Windowed):
     spelled = ("conv2d",)
     words = "convolution"
     tensor_fields = ("weight", "bias")
+    ranks = {"weight": 4, "bias": 1}
     weight: Name
     bias: Name | None
     kernel: Strides
@@ -291,6 +294,7 @@ class Linear(Operation):
     spelled = ("linear",)
     words = "linear"
     tensor_fields = ("weight", "bias")
+    ranks = {"weight": 2, "bias": 1}
     weight: Name
     bias: Name | None
 
@@ -323,6 +327,7 @@ class BatchNorm(EachNumber):
     spelled = ("batch_norm",)
     words = "batch norm"
     tensor_fields = ("weight", "bias", "running_mean", "running_var")
+    ranks = {"weight": 1, "bias": 1, "running_mean": 1, "running_var": 1}
     weight: Name | None
     bias: Name | None
     running_mean: Name | None
@@ -356,6 +361,7 @@ class GroupNorm(EachNumber):
     spelled = ("group_norm",)
     words = "group norm"
     tensor_fields = ("weight", "bias")
+    ranks = {"weight": 1, "bias": 1}
     groups: Positive
     weight: Name | None
     bias: Name | None
@@ -488,6 +494,7 @@ class PReLU(EachNumber):
     kind: Literal["prelu"] = "prelu"
     spelled = ("prelu",)
     tensor_fields = ("weight",)
+    ranks = {"weight": 1}
     weight: Name
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
