@@ -103,6 +103,9 @@ class Child:
             return resolve(self.target, input_shape, budget or TO_TRAIN)
         with tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as folder:
             self._ask(self._process, input_shape, folder)
+            from lab.graph import prepare
+
+            prepare()  # while the child is busy
             try:
                 self._wait(self._process)
             finally:

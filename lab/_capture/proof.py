@@ -5,7 +5,7 @@ The export sees a network once, with symbols for numbers. What it was shown is n
 network get the same images and the same random numbers; outputs and gradients have to agree.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,6 @@ GRADIENT_TOLERANCE = 1e-2
 """The same for gradients, in which rounding adds up."""
 DEAR = 500_000_000
 """Multiply-adds an image from which on a proof takes the smallest batches, and leaves gradients out."""
-
-Runner = Callable[[Tensor], Tensor]
 
 
 def prove(

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from lab import _place
 from lab._files import FileError, write_whole
-from lab.course.kernel import KERNEL_NAME, this_python
+from lab.course.kernel import KERNEL_NAME, environment, this_python
 from lab.errors import LabError
 from lab.notebook import RESULT_TYPE
 from lab.rules import Rubric, load_rubric, meets
@@ -167,13 +167,12 @@ class _Run:
             startup_timeout=START_LIMIT,
             raise_on_iopub_timeout=True,
             record_timing=False,
-            shutdown_kernel="immediate",
             **kernel,
         )
         manager = client.create_kernel_manager()
         client.log.setLevel("CRITICAL")  # what goes wrong is told once, as the outcome's reason
         try:
-            with client.setup_kernel(env=_environment(), cleanup_kc=False):
+            with client.setup_kernel(env=environment(), cleanup_kc=False):
                 self._execute_cells(client)
         except KeyboardInterrupt:
             _cancel_what_waits(client.loop)
@@ -309,12 +308,6 @@ def _with_parameters(edition: nbformat.NotebookNode, parameters: dict[str, Any])
         for metadata in bare:
             del metadata["tags"]
     return notebook
-
-
-def _environment() -> dict[str, str]:
-    """The kernel's: it finds this lab, and draws no bars of its own."""
-    path = os.pathsep.join(filter(None, [str(_place.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    return os.environ | {"LAB_PROGRESS": "0", "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
 
 
 def _cause_of_death(manager: Any) -> str:

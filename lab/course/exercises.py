@@ -7,7 +7,6 @@ is decided here, and nothing that decides one may call this outside a sandbox.
 
 import ast
 import logging
-import os
 import re
 import tempfile
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from nbformat import NotebookNode
 from lab import _place
 from lab.course import copies
 from lab.course.copies import Copy, ExerciseError, grade_id_of, is_check, points_of, read_copy
-from lab.course.kernel import this_python
+from lab.course.kernel import environment, this_python
 from lab.definitions import Statement, parse, select
 
 CELL_SECONDS = 120
@@ -281,7 +280,7 @@ def _execute(parts: list[_Part], seconds: int) -> _Part | None:
             **this_python(),
         )
         try:
-            client.execute(env=_environment())
+            client.execute(env=environment(LAB_QUICK="1"))
         except DeadKernelError:
             return parts[started[-1]]
         except (OSError, RuntimeError) as error:
@@ -291,12 +290,6 @@ def _execute(parts: list[_Part], seconds: int) -> _Part | None:
 
 def _remember(started: list[int]) -> Callable[..., None]:
     return lambda cell, cell_index: started.append(cell_index)
-
-
-def _environment() -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(_place.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    kept = {name: value for name, value in os.environ.items() if name != "IPYKERNEL_CELL_NAME"}  # all cells' one name
-    return kept | {"PYTHONPATH": path, "LAB_PROGRESS": "0", "LAB_QUICK": "1"}
 
 
 # -- what came out ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ What is registered as `python3` can be any Python of the machine, one without to
     NotebookClient(notebook, **this_python())
 """
 
+import os
 import sys
 from importlib.util import find_spec
 from typing import Any
@@ -13,6 +14,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import default
 
+from lab import _place
 from lab.errors import LabError
 
 KERNEL_NAME = "python3"
@@ -47,4 +49,12 @@ def this_python() -> dict[str, Any]:
             f"a notebook needs a kernel, and {sys.executable} has none: ipykernel is not installed. "
             "Is jupyter installed in this Python? Run `python -m pip install jupyter`."
         )
-    return {"kernel_manager_class": ThisPythonsKernel, "kernel_name": KERNEL_NAME}
+    at_once = {"shutdown_kernel": "immediate"}  # asked to go, it takes its modules apart first: half a second of torch
+    return {"kernel_manager_class": ThisPythonsKernel, "kernel_name": KERNEL_NAME, **at_once}
+
+
+def environment(**switches: str) -> dict[str, str]:
+    """A kernel's environment: it finds this lab, draws no bars of its own, and has these variables besides."""
+    path = os.pathsep.join(filter(None, [str(_place.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    kept = {name: value for name, value in os.environ.items() if name != "IPYKERNEL_CELL_NAME"}  # all cells' one name
+    return kept | {"LAB_PROGRESS": "0", "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"} | switches
