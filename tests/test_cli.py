@@ -281,7 +281,7 @@ def test_check_that_is_kept():
         "PASS fully_connected: 1 executed (fc), 'fc' changes the answers by # of their size, at least 0.01.",
         "PASS output_shape: (B, 10), wants (B, 10).",
         "---- accuracy: not measured, at least 99.40%.",
-        "     Train the network: lab check TARGET --train.",
+        "     Train the network: lab check TARGET --train. The other rules earn their points from 98% on.",
     ]
 
 

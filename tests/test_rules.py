@@ -240,10 +240,34 @@ def test_good_network_gets_all_points(good):
 
 
 def test_points_are_lost_for_what_fails_and_for_what_was_not_measured(good):
-    verdicts = judge(load_rubric(), good)
+    verdicts = judge(load_rubric(), good, accuracy=0.985)
     lost = {v.rule: v.max_points for v in verdicts if not v.passed}
     assert lost == {"epochs": 10, "accuracy": 30}
     assert sum(v.points for v in verdicts) == 60
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "points"), [(None, 0), (0.92, 0), (0.9799, 0), (0.98, 70), (0.99399, 70), (0.994, 100), (1.01, 0)]
+)
+def test_no_rule_earns_points_before_the_network_has_learnt(good, accuracy, points):
+    verdicts = judge(load_rubric(), good, 12, accuracy)
+    assert sum(v.points for v in verdicts) == points
+    assert [v.passed for v in verdicts][:-1] == [True] * (len(verdicts) - 1), "kept they are, all the same"
+    told = "The other rules earn their points from 98% on." in verdicts[-1].line()
+    assert told is (points == 0)
+
+
+def test_a_rubric_without_that_bar_gives_points_for_each_rule_alone(good):
+    rubric = load_rubric().model_copy(update={"learnt": None})
+    assert sum(v.points for v in judge(rubric, good)) == 60
+
+
+@pytest.mark.parametrize(
+    ("openings", "told"), [(None, ""), (1, " (test set opened once)"), (3, " (test set opened 3 times)")]
+)
+def test_the_verdict_says_how_often_the_test_set_was_opened(good, openings, told):
+    found = judge(load_rubric(), good, 12, 0.9951, openings)[-1]
+    assert found.figure == f"99.51%{told}"
 
 
 def test_every_verdict_that_is_not_passed_says_what_to_do(good):
@@ -264,7 +288,7 @@ def test_every_verdict_that_is_not_passed_says_what_to_do(good):
 
 @pytest.mark.parametrize(("sides", "passed"), [((7, 2857), True), ((100, 200), False)])
 def test_parameter_limit_is_19_999(sides, passed):
-    found = verdict("parameter_count", OneWeightEach(*sides))
+    found = verdict("parameter_count", OneWeightEach(*sides), accuracy=0.99)
     assert found.passed is passed
     assert (found.figure, found.limit) == (f"{math.prod(sides):,}", "limit 19,999")
     assert found.points == (20 if passed else 0)
@@ -348,7 +372,7 @@ def test_dropout_that_does_not_count(network, why):
 
 @pytest.mark.parametrize("network", [Good(), FunctionThatFollowsTheMode(), ChannelDropout(), DropoutWith(0.9)])
 def test_dropout_that_counts(network):
-    found = verdict("dropout", network)
+    found = verdict("dropout", network, accuracy=0.99)
     assert (found.passed, found.figure[:11], found.points) == (True, "1 executed ", 10)
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from stand_ins import few_digits
 from torch import nn
 
 from lab import runs
-from lab.data import Data, Labelled, load
+from lab.data import Data
 from lab.errors import GraphError
 from lab.graph import capture, save
 from lab.rules import load_rubric
@@ -33,10 +34,7 @@ def tiny_net() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def data() -> Data:
-    """300 images of MNIST to train on, 200 to test on."""
-    whole = load()
-    test = Labelled(whole.test.images[:200], whole.test.labels[:200])
-    return replace(whole.limit(300), _read_test=lambda: test)
+    return few_digits()
 
 
 @pytest.fixture
