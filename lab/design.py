@@ -68,6 +68,11 @@ class Version:
         """What its network is called."""
         return str(getattr(self.build, "__name__", type(self.build).__name__))
 
+    @property
+    def predicted(self) -> dict[str, float]:
+        """By name."""
+        return {"parameters": self.parameters, "field": self.field, "accuracy": self.accuracy}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -143,7 +148,7 @@ class Log:
             validation, right = _validation(self.data), []
 
             def remember(history: History, model: nn.Module) -> None:
-                right.append(predict(model, validation.images).argmax(1) == validation.labels)
+                right.append(_right(model, validation))
 
             model = fresh(version.build, recipe.seed)
             history = fit(model, self.data, recipe, progress=False, watchers=[remember, *watchers])
@@ -217,6 +222,11 @@ def _structure(graph: Graph) -> str:
 def _validation(data: Data) -> Labelled:
     assert data.validation is not None  # Log asked for it
     return data.validation
+
+
+def _right(model: nn.Module, part: Labelled) -> Tensor:
+    """Which images are classified correctly: (N,) bool."""
+    return predict(model, part.images).argmax(1) == part.labels
 
 
 def _row(entry: Entry) -> list[str]:
