@@ -420,8 +420,9 @@ def _first(value: Any) -> int:
 # -- the student's own design -----------------------------------------------------------------------------------------
 
 LEAST_LEARNT = 0.95
-"""Validation accuracy of a version that has learnt something, where the rubric's bar is not lower. A linear classifier ends near 92 % (LeCun, Bottou, Bengio
-and Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 1998, section III.C.1)."""
+"""Validation accuracy of a version that has learnt something, where the rubric's bar is not lower. A linear classifier
+ends near 92 % (LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE
+1998, section III.C.1)."""
 
 
 def version(
@@ -462,7 +463,7 @@ def version(
     least = min(LEAST_LEARNT, assignment.learnt or LEAST_LEARNT)
     if entry.accuracy < least and not is_on("LAB_QUICK"):
         raise CheckFailed(
-            f"{name} classifies {entry.accuracy:.2%} of the validation images correctly. Expected at least {least:.0%}: "
+            f"{name} classifies {entry.accuracy:.2%} of the validation images correctly; expected at least {least:.0%}, "
             "more than a linear network can learn."
         )
     _passed(name, f"{entry.version.name}, predicted, trained and analysed.")
