@@ -463,8 +463,8 @@ def version(
     least = min(LEAST_LEARNT, assignment.learnt or LEAST_LEARNT)
     if entry.accuracy < least and not is_on("LAB_QUICK"):
         raise CheckFailed(
-            f"{name} classifies {entry.accuracy:.2%} of the validation images correctly; expected at least {least:.0%}, "
-            "more than a linear network can learn."
+            f"{name} is right on {entry.accuracy:.2%} of the validation images; expected at least {least:.0%}. "
+            "That is more than a linear network can learn."
         )
     _passed(name, f"{entry.version.name}, predicted, trained and analysed.")
 

@@ -87,7 +87,7 @@ def test_a_version_that_is_complete_and_has_learnt_passes(log, trained_to, capsy
 
 def test_one_that_has_learnt_no_more_than_a_linear_network_fails(log, trained_to, monkeypatch):
     trained_to(0.93)
-    with pytest.raises(CheckFailed, match=r"version_1 classifies 93.00% .* expected at least 95%"):
+    with pytest.raises(CheckFailed, match=r"version_1 is right on 93.00% .* expected at least 95%"):
         checks.version(log, version_1)
     monkeypatch.setenv("LAB_QUICK", "1")
     checks.version(log, version_1)
