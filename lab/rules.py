@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lab.effects import LEAST, LEAST_DEPENDENCE, LEAST_P, MOST_P, Effect, Meter, images_for
 from lab.errors import LabError, first_fault
 from lab.graph import Graph
-from lab.layers import layer_table
+from lab.layers import Layer, layer_table
 from lab.operations import BatchNorm, Dropout, Linear, Operation
 
 if sys.version_info >= (3, 11):
@@ -167,6 +167,11 @@ class _Facts:
         return bar is None or (self.accuracy is not None and meets("accuracy", self.accuracy, bar))
 
     @cached_property
+    def layers(self) -> dict[str, Layer]:
+        """The layer table, by name."""
+        return {layer.name: layer for layer in layer_table(self.graph)}
+
+    @cached_property
     def meter(self) -> Meter:
         """Made when the first rule asks for it."""
         return Meter(self.graph, images_for(self.rubric.dataset, self.graph.input_shape))
@@ -178,9 +183,9 @@ _Finding = tuple[bool | None, str, str, str]
 
 def _parameter_count(rule: Rule, facts: _Facts) -> _Finding:
     count, below = facts.graph.counted(), rule.below or 0
-    largest = max(layer_table(facts.graph), key=lambda layer: layer.parameters)
+    largest = max(facts.layers.values(), key=lambda layer: layer.parameters)
     hint = (
-        f"The largest: {largest.name} with {largest.parameters:,}. "
+        f"The largest: {largest.heading} with {largest.parameters:,}. "
         "Pool before the linear layer, or squeeze channels with a 1x1 convolution."
     )
     return meets(rule.name, count.total, below), count.text, f"limit {below - 1:,}", hint
@@ -209,11 +214,9 @@ def _executed(facts: _Facts, kind: type[Operation], what: str, advice: str) -> _
     for op in operations:
         effects[op.name] = facts.meter.effect(op)
         if effects[op.name].counts:
-            names = [each.name for each in operations]
-            listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
-            figure = f"{len(names)} executed ({listed}), '{op.name}' {effects[op.name].line()}"
+            figure = f"{len(operations)} executed; {facts.layers[op.name].heading} {effects[op.name].line()}"
             return True, figure, f"at least {LEAST:g}", ""
-    reasons = [f"'{name}' {effect.fault}" for name, effect in effects.items()]
+    reasons = [f"{facts.layers[name].heading} {effect.fault}" for name, effect in effects.items()]
     reasons += [idle.text for idle in facts.graph.idle if idle.kind in _IDLE_KINDS[kind]]
     reason = f"{reasons[0]}. " if reasons else ""
     return False, f"no {what} with an effect on the answers", "at least 1", f"{reason}{advice}"

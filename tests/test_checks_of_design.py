@@ -56,9 +56,14 @@ def version_2() -> Version:
     return Version(wider, **GIVEN)
 
 
+@pytest.fixture(scope="module")
+def data():
+    return few_digits().split(seed=0, held_out=100)
+
+
 @pytest.fixture
-def log():
-    return Log(few_digits().split(seed=0, held_out=100), SHORT, seeds=(0,))
+def log(data):
+    return Log(data, SHORT, seeds=(0,))
 
 
 @pytest.fixture

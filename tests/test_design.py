@@ -32,7 +32,7 @@ def version(build=NetOne, **changes) -> Version:
     return Version(build, **(given | changes))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data():
     return few_digits().split(seed=0, held_out=100)
 

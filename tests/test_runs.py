@@ -129,7 +129,7 @@ def test_check_without_training_measures_nothing(rubric_data, target):
     found = figures(runs.check(resolve(target), load_rubric()))
     assert found["epochs"] == found["accuracy"] == (None, "not measured")
     assert found["dropout"][0] is True
-    assert found["dropout"][1].startswith("1 executed (3), '3' changes the answers by ")
+    assert found["dropout"][1].startswith("1 executed; dropout 0.1 (3) changes the answers by ")
     assert rubric_data == []
 
 
