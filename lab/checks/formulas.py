@@ -8,7 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.checks.trying import CheckFailed, Exercise, Mistake, agrees, call, check, failure, plain, short, solve
+from lab.checks.trying import (
+    CheckFailed,
+    Exercise,
+    Mistake,
+    agrees,
+    call,
+    check,
+    failure,
+    plain,
+    returned,
+    short,
+    solve,
+)
 from lab.receptive import Field, receptive_fields
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -160,8 +172,8 @@ def by_hand(answer: Callable[[], Sequence[int]]) -> str:
     computed = receptive_fields(network)
     numbers = call("by_hand", answer, (), called="your function")
     if not isinstance(numbers, list | tuple) or len(numbers) != len(computed):
-        returned = " (does the function end in `return`?)" if numbers is None else ""
-        raise CheckFailed(f"gave {short(numbers)}, expected a list of {len(computed)} numbers, one a layer{returned}.")
+        wanted = f"expected a list of {len(computed)} numbers, one a layer{returned(numbers)}."
+        raise CheckFailed(f"your function gave {short(numbers)}, {wanted}")
     jump, steps = 1, [(_first(layer.kernel_size), _first(layer.stride)) for layer in network]
     for number, (got, layer, field) in enumerate(zip(numbers, network, computed, strict=True), 1):
         if not agrees(plain(got), field.size[0]):
@@ -440,7 +452,7 @@ _ACCURACY = Exercise(
         "The answer to each image is the place of its largest logit, along axis 1; compare it with the labels.",
     ],
     words=_words,
-    difference=lambda got, expected: f"gave {short(got)}, expected {expected:.4f}",
+    difference=lambda got, expected: f"gave {short(got)}, expected {expected:.4f}.",
 )
 
 

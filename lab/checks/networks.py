@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lab.checks.trying import CheckFailed, call, check, failure, short
+from lab.checks.trying import CheckFailed, call, check, failure, returned, short
 from lab.errors import LabError
 from lab.graph import Graph, capture
 from lab.likeness import known_copy
@@ -182,8 +182,7 @@ def _graph(exercise: str, name: str, model: Any, input_shape: tuple[int, int, in
     """What the network executes. Raises CheckFailed where it is none, or can't run; name: what to call it."""
     found = ""
     if not isinstance(model, nn.Module):
-        returned = " (does it end in `return`?)" if model is None else ""
-        found = f"{name} gave {short(model)}, expected an nn.Module{returned}."
+        found = f"{name} gave {short(model)}, expected an nn.Module{returned(model)}."
     else:
         found = _fails(name, model, input_shape)
     if found:
