@@ -3,24 +3,25 @@
 Importing this package is quick: torch is imported by the modules that use it.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from lab import _torchvision
 from lab.errors import LabError
 
 if TYPE_CHECKING:
+    from lab.opening import open_test
     from lab.widgets import draw, explore
 
 __version__ = "0.1.0"
-__all__ = ["LabError", "__version__", "draw", "explore"]
+__all__ = ["LabError", "__version__", "draw", "explore", "open_test"]
 
 _torchvision.install()  # nothing, but where wheels are mixed
 
 
 def __getattr__(name: str) -> Any:
-    """`lab.explore` and `lab.draw`, imported when they are asked for: torch comes with them."""
-    if name in ("explore", "draw"):
-        from lab import widgets
-
-        return getattr(widgets, name)
+    """`lab.explore`, `lab.draw` and `lab.open_test`, imported when they are asked for: torch comes with them."""
+    homes = {"explore": "lab.widgets", "draw": "lab.widgets", "open_test": "lab.opening"}
+    if name in homes:
+        return getattr(importlib.import_module(homes[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

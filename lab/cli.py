@@ -157,29 +157,31 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(width=1000, markup=False, emoji=False, highlight=False)  # numbers are never cut to fit
+    arrow = "->" if console.options.ascii_only else "→"
     title, beside = (
         f"{harmless(target)} on {_sides(graph.input_shape)}",
         (0, 1, 0, 0),
     )  # narrow: SeedNet's fits in 80 columns
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=beside, pad_edge=False, show_edge=False)
-    for heading in ("layer", "kind", "output"):
+    for heading in ("layer", "path", "output"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("parameters", "multiply-\nadds", "sees,\npixels", "jump"):
+    for heading in ("para-\nmeters", "multiply-\nadds", "sees,\npixels", "jump"):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer in layers:
         field = layer.field
         whole = field.clipped == graph.input_shape[1:]
-        sees = f"{_sides(field.size)}{' whole' if whole else ''}"
+        sees = f"{_sides(field.size)}{' all' if whole else ''}"
         jump = _sides([f"{float(j):g}" for j in field.jump]) if field.units != (1, 1) else "-"
         costs = (
             f"{layer.parameters:,}" if layer.parameters else "",
             f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
         )
-        table.add_row(harmless(layer.name), layer.kind, _sides(layer.shape), *costs, sees, jump)
+        names = (layer.title.replace("→", arrow), harmless(layer.name))
+        table.add_row(*names, _sides(layer.shape), *costs, sees, jump)
     table.add_section()
     total = sum(layer.multiply_adds for layer in layers)
     table.add_row("total", "", _sides(graph.output_shape), f"{graph.parameters:,}", f"{total:,}", "", "")
-    console = Console(width=1000, markup=False, emoji=False, highlight=False)  # numbers are never cut to fit
     console.print(table)
     for idle in graph.idle:
         _say(f"no effect: {idle.text}")

@@ -12,12 +12,18 @@ from lab.receptive import Field, receptive_fields
 class Layer:
     """One row of the layer table."""
 
-    name: str
+    name: str  # the module's path, or what PyTorch calls the function; no two rows share one
+    title: str  # what a person calls it: "conv 16→24, 14x14"
     kind: str
     shape: tuple[int, ...]  # of its output, without the batch
     parameters: int  # that this layer is the first to use
     multiply_adds: int  # for one image
     field: Field  # what it sees
+
+    @property
+    def heading(self) -> str:
+        """The title and the path, which tells two layers of one title apart: "conv 16→24, 14x14 (layer1.0)"."""
+        return self.title if self.title == self.name else f"{self.title} ({self.name})"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain numbers and strings, for JSON; pairs are (down, across)."""
@@ -29,6 +35,7 @@ class Layer:
         }
         return {
             "name": self.name,
+            "title": self.title,
             "kind": self.kind,
             "shape": self.shape,
             "parameters": self.parameters,
@@ -42,7 +49,8 @@ def layer_table(graph: Graph) -> list[Layer]:
     counts = graph.counted_by_operation()
     rows = []
     for op, field in zip(graph.operations, receptive_fields(graph), strict=True):
-        rows.append(Layer(op.name, op.label(), op.shape, counts[op.name].total, multiply_adds(graph, op), field))
+        title, parameters = op.title(graph.stored_shapes(op)), counts[op.name].total
+        rows.append(Layer(op.name, title, op.label(), op.shape, parameters, multiply_adds(graph, op), field))
     return rows
 
 

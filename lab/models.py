@@ -133,3 +133,9 @@ class TinyNet(StagesNet):
 
     def __init__(self) -> None:
         super().__init__((8, 8, 9, 9, 10), (1, 3, 4), nn.SiLU, dropout=0.01)
+
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    network.__name__: network for network in (SeedNet, LabNet, SprintNet, PeakNet, TinyNet)
+}
+"""The lab's own networks, by name: each can be made without an argument, and none of them counts as a student's own."""

@@ -2,8 +2,8 @@
 
 How it runs (`run`), what it costs (`multiply_adds`, `work`), how it changes a receptive field (`sees`, and a second way
 to the same, `twin`), its first weights (`draw`), how it is written down (the fields, `label`), which PyTorch calls it
-comes from and what it takes from them (`spelled`, `read`), and what it is called in words (`words`). A kind that leaves
-one of them out raises there: nothing is guessed.
+comes from and what it takes from them (`spelled`, `read`), and what it is called in words (`words`, `title`). A kind
+that leaves one of them out raises there: nothing is guessed.
 """
 
 import math
@@ -125,6 +125,13 @@ class Operation(BaseModel):
         """What the layer table calls it."""
         return str(getattr(self, "kind"))  # noqa: B009 (the subclasses declare `kind`, each with its own literal)
 
+    def title(self, stored: dict[str, Sizes]) -> str:
+        """What a person calls it: "conv 16→24, 14x14". stored: the shapes of its tensors, by role.
+
+        It says what is unusual (a kernel that is not 3x3, a stride) and the size of the map where that may change.
+        """
+        return self.label().replace("_", " ")
+
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         """Compute the operation: inputs (B, ...) -> (B, *shape)."""
         raise self._unknown("way to run")
@@ -181,6 +188,9 @@ class EachNumber(Operation):
 class Moved(Operation):
     """A kind that only puts numbers elsewhere, or leaves some out: it is its own linear twin."""
 
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return f"{super().title(stored)} {_sides(self.shape)}"
+
     def multiply_adds(self, stored: dict[str, Sizes]) -> int:
         return 0
 
@@ -190,6 +200,9 @@ class Moved(Operation):
 
 class Windowed(Operation):
     """A kind whose units read a window of units along the last two axes of what comes in."""
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return f"{super().title(stored)}, {_sides(self.shape[-2:])}"
 
     def multiply_adds(self, stored: dict[str, Sizes]) -> int:
         return 0
@@ -232,6 +245,18 @@ class Conv2d(Windowed):
 
     def label(self) -> str:
         return f"conv {self.kernel[0]}x{self.kernel[1]}"
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        c_out, c_in = stored["weight"][0], stored["weight"][1] * self.groups
+        depthwise = self.groups == c_in > 1
+        parts = [
+            f"{'depthwise ' if depthwise else ''}conv{_unless((3, 3), self.kernel)} {c_in}→{c_out}",
+            f"stride {_square(self.stride)}" if self.stride != (1, 1) else "",
+            f"dilation {_square(self.dilation)}" if self.dilation != (1, 1) else "",
+            f"{self.groups} groups" if self.groups > 1 and not depthwise else "",
+            _sides(self.shape[-2:]),
+        ]
+        return ", ".join(part for part in parts if part)
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         x, (top, bottom, left, right) = inputs[0], self.padding
@@ -298,6 +323,11 @@ class Linear(Operation):
     weight: Name
     bias: Name | None
 
+    def title(self, stored: dict[str, Sizes]) -> str:
+        c_out, c_in = stored["weight"]
+        places = f", {_sides(self.shape[:-1])} times" if len(self.shape) > 1 else ""
+        return f"linear {c_in}→{c_out}{places}"
+
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return F.linear(inputs[0], tensors[self.weight], _read(tensors, self.bias))
 
@@ -338,6 +368,9 @@ class BatchNorm(EachNumber):
     of_training = ("momentum",)
     training: Mode
 
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return f"batch norm {self.shape[0]}"
+
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         weight, bias, mean, var = (_read(tensors, getattr(self, role)) for role in self.tensor_fields)
         act = _acts(self.training, training)
@@ -368,6 +401,9 @@ class GroupNorm(EachNumber):
     eps: Number
     usual = {"eps": (1e-5,)}
 
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return f"group norm {self.shape[0]}, {self.groups} groups"
+
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
         return F.group_norm(inputs[0], self.groups, weight, bias, self.eps)
@@ -394,6 +430,9 @@ class LayerNorm(EachNumber):
     bias: Name | None
     eps: Number
     usual = {"eps": (1e-5,)}
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return f"layer norm {_sides(self.normalized)}"
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         weight, bias = _read(tensors, self.weight), _read(tensors, self.bias)
@@ -450,6 +489,21 @@ USUAL_ARGUMENTS: dict[str, tuple[tuple[float, ...], ...]] = {
 """PyTorch's own."""
 
 
+IN_PRINT: dict[str, str] = {
+    "relu": "ReLU",
+    "relu6": "ReLU6",
+    "leaky_relu": "leaky ReLU",
+    "elu": "ELU",
+    "celu": "CELU",
+    "selu": "SELU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "mish": "Mish",
+    "logsigmoid": "log-sigmoid",
+}
+"""How the literature writes some of them; the others as PyTorch does."""
+
+
 class Activation(EachNumber):
     """A function of each number by itself, with its numeric arguments (a leaky ReLU's slope, say)."""
 
@@ -461,6 +515,9 @@ class Activation(EachNumber):
 
     def label(self) -> str:
         return str(self.function)
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return IN_PRINT.get(self.function, str(self.function))
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return ACTIVATIONS[self.function](inputs[0], *self.arguments)
@@ -497,6 +554,9 @@ class PReLU(EachNumber):
     ranks = {"weight": 1}
     weight: Name
 
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return "PReLU"
+
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return F.prelu(inputs[0], tensors[self.weight])
 
@@ -519,6 +579,9 @@ class MaxPool(Windowed):
     padding: Pair
     dilation: Strides
     ceil_mode: bool
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return _pool_title("max pool", self.kernel, self.stride, self.shape)
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return F.max_pool2d(inputs[0], self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
@@ -558,6 +621,9 @@ class AvgPool(Windowed):
     ceil_mode: bool
     count_include_pad: bool
 
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return _pool_title("average pool", self.kernel, self.stride, self.shape)
+
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         x, pad = inputs[0], self.padding
         return F.avg_pool2d(x, self.kernel, self.stride, pad, self.ceil_mode, self.count_include_pad)
@@ -588,6 +654,10 @@ class AdaptivePool(Windowed):
 
     def label(self) -> str:
         return f"adaptive_{self.reduce}_pool"
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        reduce = {"avg": "average", "max": "max"}[self.reduce]
+        return f"global {reduce} pool" if self.size == (1, 1) else f"adaptive {reduce} pool, {_sides(self.shape[-2:])}"
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         if self.reduce == "max":
@@ -624,6 +694,9 @@ class Dropout(EachNumber):
     training: Mode
     of_training = ("p",)
 
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return f"{'channel ' if self.channels else ''}dropout {self.p:g}"
+
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         drop = torch.feature_dropout if self.channels else F.dropout  # F.dropout2d, without its warning for vectors
         return drop(inputs[0], self.p, _acts(self.training, training))
@@ -645,6 +718,9 @@ class StochasticDepth(EachNumber):
     words = "stochastic depth"
     keep: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]  # the probability
     training: Mode
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return f"stochastic depth {1 - self.keep:.2g}"
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         x = inputs[0]
@@ -685,6 +761,9 @@ class Mean(Operation):
     words = "mean"
     axes: Annotated[tuple[AxisNumber, ...], Field(min_length=1, max_length=6)]
     keepdim: bool
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return "global average pool" if self.axes == (2, 3) else f"mean {_sides(self.shape)}"
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return inputs[0].mean(self.axes, keepdim=self.keepdim)
@@ -747,6 +826,9 @@ class GLU(Operation):
     spelled = ("glu",)
     words = "gated linear units"
     axis: AxisNumber
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return f"GLU {_sides(self.shape)}"
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return F.glu(inputs[0], self.axis)
@@ -975,6 +1057,9 @@ class Softmax(Operation):
 
     def label(self) -> str:
         return "log_softmax" if self.log else "softmax"
+
+    def title(self, stored: dict[str, Sizes]) -> str:
+        return "log-softmax" if self.log else "softmax"
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         return (F.log_softmax if self.log else F.softmax)(inputs[0], dim=self.axis)
@@ -1224,6 +1309,25 @@ def _after_new(axis: Axis, new: int) -> Axis:
 
 def _met(inputs: list[Axes]) -> Axes:
     return fields.apart(fields.join([rows for rows, _ in inputs]), fields.join([columns for _, columns in inputs]))
+
+
+def _sides(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _square(sides: tuple[int, int]) -> str:
+    """'2' for two and two, '1x2' for one and two."""
+    return str(sides[0]) if sides[0] == sides[1] else _sides(sides)
+
+
+def _unless(usual: tuple[int, int], sides: tuple[int, int]) -> str:
+    """' 5x5', or nothing for the usual sides."""
+    return "" if sides == usual else f" {_sides(sides)}"
+
+
+def _pool_title(words: str, kernel: tuple[int, int], stride: tuple[int, int], shape: Sizes) -> str:
+    apart = "" if stride == kernel else f", stride {_square(stride)}"
+    return f"{words}{_unless((2, 2), kernel)}{apart}, {_sides(shape[-2:])}"
 
 
 # -- what several kinds take from a call ------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lab.effects import LEAST, LEAST_DEPENDENCE, LEAST_P, MOST_P, Effect, Meter, images_for
 from lab.errors import LabError, first_fault
 from lab.graph import Graph
-from lab.layers import layer_table
+from lab.layers import Layer, layer_table
 from lab.operations import BatchNorm, Dropout, Linear, Operation
 
 if sys.version_info >= (3, 11):
@@ -68,6 +68,8 @@ class Rubric(BaseModel):
     input_shape: tuple[_Count, _Count, _Count]
     quick_accuracy: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     """What a quick run of the assignment's notebook has to reach: it shows that everything works, no more."""
+    learnt: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
+    """The accuracy below which no rule earns points: a network that has not learnt is not worth its layers."""
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
 
     def accuracy_bar(self, quick: bool) -> float:
@@ -124,13 +126,23 @@ def load_rubric(name: str | Path = "mnist_994") -> Rubric:
         raise RubricError(f"no rubric {str(name)!r}: it is neither a file nor one of {known}.") from error
 
 
-def judge(rubric: Rubric, graph: Graph, epochs: int | None = None, accuracy: float | None = None) -> list[Verdict]:
-    """The verdict on every rule of the rubric. epochs: passes over the training images; accuracy: on test, 0..1."""
-    facts = _Facts(graph, epochs, accuracy, rubric.dataset)
+def judge(
+    rubric: Rubric,
+    graph: Graph,
+    epochs: int | None = None,
+    accuracy: float | None = None,
+    openings: int | None = None,
+) -> list[Verdict]:
+    """The verdict on every rule of the rubric. A rule that is kept earns its points once the network has learnt.
+
+    epochs: passes over the training images. accuracy: on the test images, 0..1. openings: how often the test set was
+    opened for it, where that is known.
+    """
+    facts = _Facts(graph, epochs, accuracy, openings, rubric)
     verdicts = []
     for rule in rubric.rules:
         passed, figure, limit, hint = _RULES[rule.name](rule, facts)
-        earned = rule.points if passed else 0.0
+        earned = rule.points if passed and facts.has_learnt else 0.0
         verdicts.append(Verdict(rule.name, passed, figure, limit, "" if passed else hint, earned, rule.points))
     return verdicts
 
@@ -145,12 +157,24 @@ class _Facts:
     graph: Graph
     epochs: int | None
     accuracy: float | None
-    dataset: str
+    openings: int | None
+    rubric: Rubric
+
+    @property
+    def has_learnt(self) -> bool:
+        """Has it reached the rubric's bar for points of any kind?"""
+        bar = self.rubric.learnt
+        return bar is None or (self.accuracy is not None and meets("accuracy", self.accuracy, bar))
+
+    @cached_property
+    def layers(self) -> dict[str, Layer]:
+        """The layer table, by name."""
+        return {layer.name: layer for layer in layer_table(self.graph)}
 
     @cached_property
     def meter(self) -> Meter:
         """Made when the first rule asks for it."""
-        return Meter(self.graph, images_for(self.dataset, self.graph.input_shape))
+        return Meter(self.graph, images_for(self.rubric.dataset, self.graph.input_shape))
 
 
 _Finding = tuple[bool | None, str, str, str]
@@ -159,9 +183,9 @@ _Finding = tuple[bool | None, str, str, str]
 
 def _parameter_count(rule: Rule, facts: _Facts) -> _Finding:
     count, below = facts.graph.counted(), rule.below or 0
-    largest = max(layer_table(facts.graph), key=lambda layer: layer.parameters)
+    largest = max(facts.layers.values(), key=lambda layer: layer.parameters)
     hint = (
-        f"The largest: {largest.name} with {largest.parameters:,}. "
+        f"The largest: {largest.heading} with {largest.parameters:,}. "
         "Pool before the linear layer, or squeeze channels with a 1x1 convolution."
     )
     return meets(rule.name, count.total, below), count.text, f"limit {below - 1:,}", hint
@@ -190,11 +214,9 @@ def _executed(facts: _Facts, kind: type[Operation], what: str, advice: str) -> _
     for op in operations:
         effects[op.name] = facts.meter.effect(op)
         if effects[op.name].counts:
-            names = [each.name for each in operations]
-            listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
-            figure = f"{len(names)} executed ({listed}), '{op.name}' {effects[op.name].line()}"
+            figure = f"{len(operations)} executed; {facts.layers[op.name].heading} {effects[op.name].line()}"
             return True, figure, f"at least {LEAST:g}", ""
-    reasons = [f"'{name}' {effect.fault}" for name, effect in effects.items()]
+    reasons = [f"{facts.layers[name].heading} {effect.fault}" for name, effect in effects.items()]
     reasons += [idle.text for idle in facts.graph.idle if idle.kind in _IDLE_KINDS[kind]]
     reason = f"{reasons[0]}. " if reasons else ""
     return False, f"no {what} with an effect on the answers", "at least 1", f"{reason}{advice}"
@@ -233,13 +255,20 @@ def _output_shape(rule: Rule, facts: _Facts) -> _Finding:
 
 def _accuracy(rule: Rule, facts: _Facts) -> _Finding:
     limit = f"at least {rule.at_least or 0:.2%}"
+    bar = (
+        "" if facts.rubric.learnt is None else f" The other rules earn their points from {facts.rubric.learnt:.0%} on."
+    )
     if facts.accuracy is None:
-        return None, "not measured", limit, "Train the network: lab check TARGET --train."
+        return None, "not measured", limit, f"Train the network: lab check TARGET --train.{bar}"
     passed = meets(rule.name, facts.accuracy, rule.at_least or 0)
     figure = f"{facts.accuracy:.2%}"
     if not passed and limit.endswith(figure):  # rounded, it would look like enough
         figure = f"{facts.accuracy:.4%}"
+    if facts.openings is not None:
+        figure += f" (test set opened {'once' if facts.openings == 1 else f'{facts.openings} times'})"
     hint = "Try a learning rate that decays to zero, no ReLU on the logits and, for digits, random shifts and turns."
+    if not facts.has_learnt:
+        hint += bar
     return passed, figure, limit, hint
 
 

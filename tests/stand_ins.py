@@ -22,6 +22,13 @@ CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens, a connection
 SETS = ["mnist", "fashion_mnist", "kmnist", "qmnist"]
 
 
+def few_digits(train: int = 300, test: int = 200) -> data.Data:
+    """So many images of MNIST to train on, and to test on."""
+    whole = data.load()
+    kept = data.Labelled(whole.test.images[:test], whole.test.labels[:test])
+    return replace(whole.limit(train), _read_test=lambda: kept)
+
+
 def idx(values: np.ndarray) -> bytes:
     """`values` as an IDX file."""
     code = {"u1": 0x08, "i4": 0x0C}[values.dtype.str[1:]]

@@ -104,6 +104,7 @@ def test_a_kind_computes_costs_and_sees_what_pytorch_says(example: str) -> None:
         torch.testing.assert_close(*outputs)
     with FlopCounterMode(display=False) as counter:
         model.eval()(x[:1])
+    assert not any("_" in layer.title for layer in layer_table(graph))  # words, no programmer's names
     assert sum(layer.multiply_adds for layer in layer_table(graph)) == counter.get_total_flops() // 2
     for field in receptive_fields(graph):
         rows, columns = field.units

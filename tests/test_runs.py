@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from stand_ins import few_digits
 from torch import nn
 
 from lab import runs
-from lab.data import Data, Labelled, load
+from lab.data import Data
 from lab.errors import GraphError
 from lab.graph import capture, save
 from lab.rules import load_rubric
@@ -33,10 +34,7 @@ def tiny_net() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def data() -> Data:
-    """300 images of MNIST to train on, 200 to test on."""
-    whole = load()
-    test = Labelled(whole.test.images[:200], whole.test.labels[:200])
-    return replace(whole.limit(300), _read_test=lambda: test)
+    return few_digits()
 
 
 @pytest.fixture
@@ -131,7 +129,7 @@ def test_check_without_training_measures_nothing(rubric_data, target):
     found = figures(runs.check(resolve(target), load_rubric()))
     assert found["epochs"] == found["accuracy"] == (None, "not measured")
     assert found["dropout"][0] is True
-    assert found["dropout"][1].startswith("1 executed (3), '3' changes the answers by ")
+    assert found["dropout"][1].startswith("1 executed; dropout 0.1 (3) changes the answers by ")
     assert rubric_data == []
 
 
