@@ -26,11 +26,14 @@ train_limit = None  # use only so many training images; None: all, or 12,000 in 
 quick = None  # a short run, to see that everything works; None: if the environment's LAB_QUICK is on
 
 # %% tags=["setup"]
-try:
-    import lab.classroom
-except ModuleNotFoundError:  # a hosted notebook, such as Colab: fetch the lab
-    get_ipython().run_line_magic("pip", "install -q --no-deps git+https://github.com/the-994-lab/the-994-lab")
-    import lab.classroom
+from importlib.util import find_spec
+
+if not find_spec("lab"):  # on Colab: fetch the lab, and replace nothing that is there
+    get_ipython().run_line_magic("pip", "install -q --no-deps git+https://github.com/the-994-lab/the-994-lab@main")
+    assert find_spec("lab"), "pip could not fetch the lab: is there a network? Run this cell again."
+
+import lab.classroom
+
 lab.classroom.set_up()  # is everything there? And two common mistakes are told in one line
 
 # %% tags=["setup"]
