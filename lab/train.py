@@ -323,6 +323,12 @@ def check_recipe(recipe: Recipe) -> None:
     for name in ("muon", "weight_decay", "gamma"):
         if not 0 <= (value := getattr(recipe, name)) < math.inf:
             raise TrainingError(f"a recipe's `{name}` is a number from 0 up; this one is {value}.")
+    if not 0 <= recipe.seed < 2**63:
+        raise TrainingError(f"a recipe's `seed` is a whole number from 0 to 2**63 - 1; this one is {recipe.seed}.")
+    for name, value in asdict(recipe.augment).items() if recipe.augment is not None else ():
+        if not 0 <= value < (1 if name == "scale" else math.inf):
+            most = "less than 1" if name == "scale" else "finite"
+            raise TrainingError(f"a recipe's `augment.{name}` is at least 0 and {most}; this one is {value}.")
     if recipe.dropout is not None and not 0 <= recipe.dropout < 1:
         raise TrainingError(f"a recipe's `dropout` is at least 0 and less than 1; this one is {recipe.dropout}.")
     if recipe.optimizer == "sgd" and recipe.momentum == 0:
