@@ -11,7 +11,6 @@ import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,15 +120,7 @@ def check_copy(path: str | Path, seconds: int = CELL_SECONDS, quick: bool = Fals
 
 def edition_sources() -> list[Path]:
     """The sources of the lab's own notebooks, in a clone or where pip put them; none where neither has them."""
-    root = _place.root()
-    if root is not None:
-        return sorted((root / "notebooks").glob("[!_]*.py"))
-    try:
-        files = metadata.files("lab994") or []
-    except metadata.PackageNotFoundError:
-        return []
-    found = [Path(str(file.locate())) for file in files if file.parent.name == "notebooks" and file.suffix == ".py"]
-    return sorted(path for path in found if path.is_file() and path.parent.parent.name == "lab994")
+    return _place.shipped("notebooks", "[!_]*.py")
 
 
 def _edition(copy: Copy) -> dict[str, NotebookNode]:

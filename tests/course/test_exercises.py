@@ -496,5 +496,5 @@ def test_an_installed_lab_finds_its_notebooks_where_pip_put_them(
         "notebooks/other.py",
     ]
     monkeypatch.setattr(_place, "root", lambda: None)
-    monkeypatch.setattr(exercises.metadata, "files", lambda name: [Installed(one) for one in names])
+    monkeypatch.setattr(_place.metadata, "files", lambda name: [Installed(one) for one in names])
     assert exercises.edition_sources() == [there]
