@@ -243,6 +243,7 @@ def _sides(sizes: Any) -> str:
 @_input_shape
 @click.option("--rubric", help="mnist_994 (if you do not say), mnist_8k, mnist_5k, fashion, or a TOML file.")
 @click.option("--train", is_flag=True, help="Train it first, and judge epochs and accuracy too.")
+@click.option("--quick", is_flag=True, help="Of a copy: leave out the exercises that have to be trained.")
 @click.option("--seed", type=_SEED, help="Seed of the first weights and of training; 0 if you do not say.")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="Train so often; the mean accuracy is judged.")
 @_recipe_options
@@ -252,6 +253,7 @@ def check(
     input_shape: tuple[int, int, int] | None,
     rubric: str | None,
     train: bool,
+    quick: bool,
     seed: int | None,
     seeds: int,
     preset: str | None,
@@ -261,7 +263,8 @@ def check(
 ) -> None:
     """Check TARGET against the assignment's rules, one verdict each. Status 1 if a rule fails.
 
-    Your copy of one of the lab's notebooks is checked exercise by exercise, with the points it has got so far;
+    Your copy of one of the lab's notebooks is checked exercise by exercise, with the points it has got so far. Networks
+    of your own are trained for that, which takes minutes, unless --quick leaves those exercises out.
     NOTEBOOK.ipynb:MyNet, --train or --rubric judge the network in it.
 
     The accuracy of a saved graph is measured with the weights that it brings. Other targets have no trained weights:
@@ -272,7 +275,9 @@ def check(
         from lab.course.exercises import has_exercises
 
         if has_exercises(target):
-            _check_exercises(target, as_json)
+            _check_exercises(target, quick, as_json)
+    if quick:
+        raise click.UsageError("--quick is for a copy of one of the lab's notebooks, checked exercise by exercise.")
     if input_shape is not None and train:
         raise click.UsageError("--train trains on the rubric's own images: leave --input out.")
     if not train and (preset or recipe_file or settings or seeds > 1):
@@ -302,11 +307,13 @@ def check(
     sys.exit(1 if failed else 0)
 
 
-def _check_exercises(notebook: str, as_json: bool) -> NoReturn:
+def _check_exercises(notebook: str, quick: bool, as_json: bool) -> NoReturn:
     """The points of a student's copy so far. Status 1 if some are still to be had."""
-    from lab.course.exercises import check_copy
+    from lab.course.exercises import check_copy, trains
 
-    report = check_copy(notebook)
+    if not quick and trains(notebook):
+        click.echo("Your networks are trained, which takes some minutes; --quick leaves them out.", err=True)
+    report = check_copy(notebook, quick=quick)
     passed = report.points == report.max_points
     if as_json:
         shown = {"target": notebook, "passed": passed, "points": report.points, "max_points": report.max_points}
