@@ -365,26 +365,29 @@ def _exercise(name: str, plan: _Plan, parts: list[_Part], ended: _Part | None) -
 
 
 def _outcome(answer: _Part, check: _Part, parts: list[_Part]) -> tuple[bool | None, str]:
-    """(passed, message) of an answer and its check, both executed."""
+    """(passed, message) of an answer and its check, both executed.
+
+    The check alone decides, as with nbgrader: an answer's cell may fail behind its answer.
+    """
     failed, error = _error(answer.cell), _error(check.cell)
-    for part, output in ((answer, failed), (check, error)):
-        if output is None:
-            continue
+    written = {name: "".join(o.text for o in check.cell.outputs if o.get("name") == name) for name in _STREAMS}
+    if error is None and written["stderr"]:
+        text = _quoted(written["stderr"].strip().splitlines()[-1][:200], check, parts)
+        return False, f"The answer is right, but it writes to stderr, which costs the points: {text}"
+    if error is None:
+        beside = f" But its own cell fails with {failed.ename}: {_said(failed, answer, parts)}" if failed else ""
+        return True, written["stdout"].strip() + beside
+    for output in filter(None, (failed, error)):
         if output.ename == "NotImplementedError" and "NotImplementedError" in answer.cell.source:
             return None, "Still open: write your answer in its cell, in place of `raise NotImplementedError()`."
         if output.ename == "NotImplementedError":
             return False, "It uses an exercise that is still open: do that one first."
         if output.ename == "KeyboardInterrupt":
             return False, "It was stopped: it takes too long. Is there a loop without an end?"
-        said = _said(output, part, parts)
-        if output is failed:
-            return False, f"Its own cell fails with {output.ename}: {said}"
-        return False, said if output.ename == "CheckFailed" else f"{output.ename}: {said}"
-    written = {name: "".join(o.text for o in check.cell.outputs if o.get("name") == name) for name in _STREAMS}
-    if written["stderr"]:
-        text = _quoted(written["stderr"].strip().splitlines()[-1][:200], check, parts)
-        return False, f"The answer is right, but it writes to stderr, which costs the points: {text}"
-    return True, written["stdout"].strip()
+    if failed is not None:
+        return False, f"Its own cell fails with {failed.ename}: {_said(failed, answer, parts)}"
+    said = _said(error, check, parts)
+    return False, said if error.ename == "CheckFailed" else f"{error.ename}: {said}"
 
 
 _STREAMS = ("stdout", "stderr")
