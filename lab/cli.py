@@ -169,25 +169,37 @@ def main(debug: bool) -> None:
 @main.command()
 @click.argument("target")
 @_input_shape
+@click.option("--time", "timed", is_flag=True, help="Measure the milliseconds of each layer here, for a batch.")
 @_as_json
-def inspect(target: str, input_shape: tuple[int, int, int] | None, as_json: bool) -> None:
+def inspect(target: str, input_shape: tuple[int, int, int] | None, timed: bool, as_json: bool) -> None:
     """Print TARGET's layer table: shape, parameters, multiply-adds and receptive field of every executed layer.
 
-    Images are 1x28x28 if --input does not say otherwise.
+    Images are 1x28x28 if --input does not say otherwise. With --time the forward pass of a batch of random images is
+    measured, of 256 or as many as the memory allows.
     """
     with Child(target) as child:  # imports torch while this process does
         from lab.graph import TO_DESCRIBE
         from lab.layers import layer_table
 
         graph = child.graph(input_shape or (1, 28, 28), TO_DESCRIBE)
-    layers = layer_table(graph)
+    layers, images, spent = layer_table(graph), 0, None
+    if timed:
+        from lab.timing import fitting_images, milliseconds
+
+        images = fitting_images(graph)
+        spent = milliseconds(graph, images)
     if as_json:
-        _say(json.dumps(_inspection(target, graph, layers), indent=1))
+        _say(json.dumps(_inspection(target, graph, layers, images, spent), indent=1))
     else:
-        _print_table(target, graph, layers)
+        _print_table(target, graph, layers, images, spent)
 
 
-def _inspection(target: str, graph: Graph, layers: list[Layer]) -> dict[str, Any]:
+def _inspection(
+    target: str, graph: Graph, layers: list[Layer], images: int, spent: list[float] | None
+) -> dict[str, Any]:
+    rows = [layer.to_dict() for layer in layers]
+    if spent is not None:
+        rows = [row | {"milliseconds": round(time, 4)} for row, time in zip(rows, spent, strict=True)]
     return {
         "target": target,
         "input_shape": graph.input_shape,
@@ -195,11 +207,11 @@ def _inspection(target: str, graph: Graph, layers: list[Layer]) -> dict[str, Any
         "parameters": graph.parameters,
         "multiply_adds": sum(layer.multiply_adds for layer in layers),
         "idle": [idle.model_dump() for idle in graph.idle],
-        "layers": [layer.to_dict() for layer in layers],
-    }
+        "layers": rows,
+    } | ({} if spent is None else {"timed_images": images, "milliseconds": round(sum(spent), 4)})
 
 
-def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
+def _print_table(target: str, graph: Graph, layers: list[Layer], images: int, spent: list[float] | None) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -213,9 +225,10 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=beside, pad_edge=False, show_edge=False)
     for heading in ("layer", "path", "output"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("para-\nmeters", "multiply-\nadds", "sees,\npixels", "jump"):
+    time = [] if spent is None else [f"ms, {images}\nimages"]
+    for heading in ("para-\nmeters", "multiply-\nadds", *time, "sees,\npixels", "jump"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for layer in layers:
+    for place, layer in enumerate(layers):
         field = layer.field
         whole = field.clipped == graph.input_shape[1:]
         sees = f"{_sides(field.size)}{' all' if whole else ''}"
@@ -223,12 +236,14 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
         costs = (
             f"{layer.parameters:,}" if layer.parameters else "",
             f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+            *([] if spent is None else [f"{spent[place]:.2f}"]),
         )
         names = (layer.title.replace("→", arrow), harmless(layer.name))
         table.add_row(*names, _sides(layer.shape), *costs, sees, jump)
     table.add_section()
     total = sum(layer.multiply_adds for layer in layers)
-    table.add_row("total", "", _sides(graph.output_shape), f"{graph.parameters:,}", f"{total:,}", "", "")
+    sums = (f"{graph.parameters:,}", f"{total:,}", *([] if spent is None else [f"{sum(spent):.2f}"]))
+    table.add_row("total", "", _sides(graph.output_shape), *sums, "", "")
     console.print(table)
     for idle in graph.idle:
         _say(f"no effect: {idle.text}")

@@ -7,20 +7,19 @@ The images stay in memory as one tensor; a batch is cut out, moved about and nor
 """
 
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import AveragedModel
-from tqdm.auto import tqdm
 
+from lab._bar import has_screen, progress_bar
 from lab._defaults import require_defaults
 from lab._modes import kept_modes
 from lab.augment import Affine, random_affine, random_gamma, to_input
@@ -30,6 +29,9 @@ from lab.graph import GraphNet
 from lab.muon import Muon
 from lab.operations import Dropout
 from lab.switches import is_on
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class TrainingError(LabError):
@@ -401,15 +403,8 @@ def is_watched() -> bool:
     return is_on("LAB_PROGRESS", default=True)
 
 
-def _has_screen() -> bool:
-    """Is there something to draw a bar on: a terminal, or a notebook's page?"""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel") or sys.stderr.isatty()
-
-
 def _bar(steps: int, progress: bool | None) -> "tqdm[Any]":
-    shown = is_watched() and _has_screen() if progress is None else progress
-    return tqdm(total=steps, unit="step", disable=not shown, leave=False, dynamic_ncols=True)
+    return progress_bar(steps, is_watched() and has_screen() if progress is None else progress)
 
 
 def _state(epoch: Epoch) -> str:

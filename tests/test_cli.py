@@ -154,6 +154,18 @@ def test_table():
     ]
 
 
+def test_table_with_the_time_that_each_layer_takes(monkeypatch):
+    monkeypatch.setattr("lab.timing.milliseconds", lambda graph, images: [0.5 * images] * len(graph.operations))
+    lines = call("inspect", "net.py", "--time").stdout.splitlines()
+    assert lines[2].split() == ["layer", "path", "output", "meters", "adds", "images", "pixels", "jump"]
+    assert "ms, 256" in lines[1]
+    assert lines[4].split()[-3:] == ["128.00", "3x3", "1x1"]
+    assert lines[-2].split() == ["total", "10", "218", "24,496", "896.00"]
+    report = json.loads(call("inspect", "net.py", "--time", "--json").stdout)
+    assert (report["timed_images"], report["milliseconds"]) == (256, 896)
+    assert report["layers"][0]["milliseconds"] == 128
+
+
 def test_what_has_no_effect_is_data_in_json():
     reason = "declared, and the output does not depend on it"
     report = json.loads(call("inspect", "net.py", "--json").stdout)
