@@ -86,7 +86,7 @@ def graded(course: Path, student: str) -> dict[str, float]:
 
 
 def mistakes(right: dict[str, str]) -> dict[str, str]:
-    """The first answer that is one function as it should be, the next one wrong, and a right one that writes to stderr."""
+    """Three answers that are one function each: one as it should be, a wrong one, a right one that writes to stderr."""
     first, second, third = [name for name, cell in right.items() if cell.count("\n    return ") == 1][:3]
     loud = "\n    import sys; print('careful', file=sys.stderr)\n    return "
     return {
