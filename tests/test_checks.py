@@ -95,26 +95,26 @@ def mirror(images):
 
 
 SOLVED: dict[str, tuple[Any, str]] = {
-    "out_size": (out_size, "5 cases and 100 drawn ones right."),
-    "grow": (grow, "6 cases and 100 drawn ones right."),
+    "out_size": (out_size, "right in 5 cases, and in 100 random ones."),
+    "grow": (grow, "right in 6 cases, and in 100 random ones."),
     "by_hand": (my_fields, "5 of 5 as the lab computes them."),
-    "conv_cost": (conv_cost, "4 cases and 100 drawn ones right."),
+    "conv_cost": (conv_cost, "right in 4 cases, and in 100 random ones."),
     "without_flaw": (Unsilenced, "the logits reach the softmax as they are."),
     "batch_norm": (
         batch_norm,
         "in training and in eval mode as nn.BatchNorm2d computes it, where a channel hardly varies, too.",
     ),
     "conv_block": (conv_block, "convolution without bias, batch norm, ReLU; the size stays."),
-    "drop": (drop, "p = 0.25, 0.5 and a drawn one: each number by itself with probability p, the others scaled."),
-    "triangle": (triangle, "6 cases and 100 drawn ones right."),
+    "drop": (drop, "each number is dropped by itself with probability p, and the others are scaled."),
+    "triangle": (triangle, "right in 6 cases, and in 100 random ones."),
     "train_step": (
         train_step,
         "3 steps as the lab takes them; in 60 steps the loss falls to less than a fifth.",
     ),
-    "accuracy": (accuracy, "2 cases and 100 drawn ones right."),
+    "accuracy": (accuracy, "right in 2 cases, and in 100 random ones."),
     "design": (MyNet, "18,342 parameters, 5 rules kept. Now train it."),
-    "share_right": (share_right, "2 cases and 100 drawn ones right."),
-    "mirror": (mirror, "2 cases and 100 drawn ones right."),
+    "share_right": (share_right, "right in 2 cases, and in 100 random ones."),
+    "mirror": (mirror, "right in 2 cases, and in 100 random ones."),
 }
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
@@ -327,7 +327,7 @@ def test_the_hint_names_the_mistake(exercise, mistake):
     [
         (
             "out_size",
-            lambda n, k, s=1, p=0: n - k,
+            lambda n, k, s=1, p=0: n - 3,
             "out_size(n=28, kernel=3) gave 25, expected 26.\n     Hint 1 of 3: ",
         ),
         (
@@ -397,7 +397,7 @@ def test_batch_norm_that_gives_infinity_or_another_shape():
 def test_an_answer_that_knows_the_usual_cases_by_heart():
     known = {case: out_size(*case) for case in EXERCISES["out_size"].shown}
     found, hint = failure("out_size", lambda *case: known.get(case, 9)).split("\n     ")
-    assert hint == "Right in the 5 usual cases, wrong in a drawn one: does it know them by heart?"
+    assert hint == "This case is a random one, and the fixed ones are right: does your answer know those by heart?"
     assert "gave 9" in found
 
 
@@ -505,7 +505,7 @@ ONE_BY_ONE = "Each number is dropped or kept by itself: draw as many random numb
         (
             lambda x, p: x * ~kept(x, p) / p,
             "with p = 0.25, 75% of the numbers are zero, expected about 25%.",
-            "Kept and dropped change places: p is the probability to drop, and you drop 75%.",
+            "Kept and dropped are swapped: p is the probability to drop, and you drop 75%.",
         ),
         (
             lambda x, p: x * kept(x, p),

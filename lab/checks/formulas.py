@@ -56,6 +56,14 @@ _OUT_SIZE = Exercise(
         ),
         Mistake(lambda n, kernel, stride=1, pad=0: n - kernel + 1, "`stride` and `pad` are ignored."),
         Mistake(
+            lambda n, kernel, stride=1, pad=0: n - kernel,
+            "Off by one: the kernel also stands at the place where it starts. And `stride` and `pad` are ignored.",
+        ),
+        Mistake(
+            lambda n, kernel, stride=1, pad=0: (n - kernel) // stride,
+            "Off by one: the kernel also stands at the place where it starts. And `pad` is ignored.",
+        ),
+        Mistake(
             lambda n, kernel, stride=1, pad=0: -(-(n + 2 * pad - kernel) // stride) + 1,
             "Rounded up: a last step that would push the kernel beyond the edge is not taken.",
         ),
@@ -97,7 +105,7 @@ _GROW = Exercise(
     mistakes=[
         Mistake(
             lambda size, jump, kernel, stride=1: (jump * stride, size + (kernel - 1) * jump),
-            "Both numbers are right, and change places: the size comes first.",
+            "Both numbers are right, but they are swapped: the size comes first.",
         ),
         Mistake(
             lambda size, jump, kernel, stride=1: (size + kernel - 1, None),
@@ -232,7 +240,7 @@ _CONV_COST = Exercise(
     mistakes=[
         Mistake(
             lambda c_in, c_out, kernel, side, bias=True: _conv_cost(c_in, c_out, kernel, side, bias)[::-1],
-            "Both numbers are right, and change places: the parameters come first.",
+            "Both numbers are right, but they are swapped: the parameters come first.",
         ),
         Mistake(
             lambda c_in, c_out, kernel, side, bias=True: (c_out * c_in * kernel**2, None),

@@ -110,7 +110,7 @@ _BATCH_NORM = Exercise(
     mistakes=[
         Mistake(
             lambda x, mean, variance, training, eps=1e-5: _batch_norm(x, mean, variance, not training, eps),
-            "The two modes change places: in training the batch's own mean and variance count, in eval the given ones.",
+            "The two modes are swapped: in training the batch's own mean and variance count, in eval the given ones.",
         ),
         Mistake(
             lambda x, mean, variance, training, eps=1e-5: _batch_norm(x, mean, variance, True, eps),
@@ -122,8 +122,8 @@ _BATCH_NORM = Exercise(
         ),
         Mistake(
             _unbiased,
-            "The variance of the batch is divided by one less than the numbers there are (PyTorch's default); batch "
-            "norm divides by how many there are: the biased variance.",
+            "Your variance divides by one less than the count, which is PyTorch's default. Batch norm divides by the "
+            "count itself: the biased variance.",
         ),
         Mistake(
             _deviating(lambda variance, eps: variance.sqrt() + eps),
@@ -208,7 +208,7 @@ def drop(answer: Callable[[Tensor, float], Tensor]) -> str:
         if torch.equal(first, second):
             again = "Do you set a seed inside the function? Every call has to draw anew."
             raise failure("drop", "two calls drop the same places.", _DROP, "same", again)
-    return "p = 0.25, 0.5 and a drawn one: each number by itself with probability p, the others scaled."
+    return "each number is dropped by itself with probability p, and the others are scaled."
 
 
 def _maps(got: Any, shape: torch.Size) -> Tensor:
@@ -231,7 +231,7 @@ def _share_dropped(got: Tensor, p: float) -> None:
             raise failure("drop", found, _DROP, found, one)
     if abs(dropped - p) > _margin(p, got.numel()):
         swapped = abs(dropped - (1 - p)) <= _margin(p, got.numel())
-        hint = f"Kept and dropped change places: p is the probability to drop, and you drop {1 - p:.0%}." * swapped
+        hint = f"Kept and dropped are swapped: p is the probability to drop, and you drop {1 - p:.0%}." * swapped
         found = f"with p = {p}, {dropped:.0%} of the numbers are zero, expected about {p:.0%}."
         raise failure("drop", found, _DROP, found, hint)
 
@@ -348,7 +348,7 @@ _STEP_MISTAKES = [
     ),
     Mistake(
         _variant(loss=lambda logits, labels: -F.cross_entropy(logits, labels)),
-        "The sign is turned: the step makes the loss larger.",
+        "The sign is wrong: the step makes the loss larger.",
     ),
     Mistake(
         _variant(gives=lambda loss, images: float(loss) * images),

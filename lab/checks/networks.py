@@ -170,7 +170,11 @@ def graph_of_answer(exercise: str, name: str, answer: Any) -> Graph:
 
 def _made(name: str, answer: Any, ladder: tuple[str, ...]) -> Any:
     """The network that the student's class makes; one that is built already will do."""
-    return answer if isinstance(answer, nn.Module) else call(name, answer, (), ladder, "your network()")
+    if isinstance(answer, nn.Module):
+        return answer
+    if not callable(answer):
+        raise CheckFailed(f"your network must be something to call; it is {short(answer)}.")
+    return call(name, answer, (), ladder, "your network()")
 
 
 def _steps(graph: Graph) -> list[str]:

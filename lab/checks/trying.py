@@ -111,9 +111,9 @@ def solve(exercise: Exercise, answer: Any) -> str:
         found = f"{exercise.called(cases[first])} {_difference(exercise, given[first], expected[first])}"
         hint = next((one.hint for one in exercise.mistakes if _made(one, cases, given, exercise.tolerance)), "")
         if not hint and first >= len(exercise.shown):
-            hint = f"Right in the {len(exercise.shown)} usual cases, wrong in a drawn one: does it know them by heart?"
+            hint = "This case is a random one, and the fixed ones are right: does your answer know those by heart?"
         raise failure(exercise.name, found, exercise.ladder, _fingerprint(given[: len(exercise.shown)]), hint)
-    return f"{len(exercise.shown)} cases and {DRAWN} drawn ones right."
+    return f"right in {len(exercise.shown)} cases, and in {DRAWN} random ones."
 
 
 def _made(mistake: Mistake, cases: Sequence[tuple[Any, ...]], given: Sequence[Any], tolerance: float) -> bool:

@@ -192,8 +192,8 @@ def _of_another_edition(copy: Copy, edition: dict[str, NotebookNode]) -> list[st
     others = [name for name in map(grade_id_of, filter(is_answer, copy.cells)) if name and name not in edition]
     if not edition or not others:
         return []
-    names = ", ".join(f"'{name}'" for name in dict.fromkeys(others))
-    return [f"not checked: {names}. The lab's notebook has no such exercise now. Put your answers into a fresh copy."]
+    names = ", ".join(map(_short, dict.fromkeys(others)))
+    return [f"not checked: {names}. The lab's notebook has no such exercise now: put your answers into a fresh copy."]
 
 
 def _answered(check: str) -> str:
