@@ -117,6 +117,11 @@ def peak(size: Size) -> Contestants:
     return _track("peak", PRESETS["peak"], size)
 
 
+def small(size: Size) -> Contestants:
+    """99.4 % with fewer than 8,000 parameters."""
+    return _track("small", PRESETS["small"], size)
+
+
 def tiny(size: Size) -> Contestants:
     """The most accurate with fewer than 4,000 parameters."""
     return _track("tiny", PRESETS["tiny"], size)
@@ -241,6 +246,7 @@ def experiments(size: Size) -> Contestants:
 PARTS = {
     "race": race,
     "peak": peak,
+    "small": small,
     "tiny": tiny,
     "gpu": gpu,
     "loop": loop,

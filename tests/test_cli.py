@@ -394,7 +394,7 @@ def test_check_called_wrongly(arguments, message):
 def test_train(small_data):
     result = call("train", "net.py", "--epochs", 1, "--seeds", 2, "--save", "new/folder")
     assert result.exit_code == 0
-    header, recipe, measured, first, second, mean, margins = result.stdout.splitlines()
+    header, recipe, measured, first, second, mean, margins, advice = result.stdout.splitlines()
     assert header == "net.py, 218 parameters, 1 epochs"
     assert recipe == "recipe: epochs=1"
     assert measured == "accuracy on test images:"
@@ -404,6 +404,7 @@ def test_train(small_data):
     assert ", 2 of 2 seeds, " in mean
     assert margins.startswith("95 % interval: ± ")
     assert margins.endswith(" for the choice of test images")
+    assert advice.startswith("To choose between recipes, add --validate: ")
     saved = load("new/folder")
     assert saved.parameters == 218
     wanted = float(second.split()[2].rstrip("%"))  # the last run's network is the one that is saved
