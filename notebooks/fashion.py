@@ -232,6 +232,11 @@ def conv_block(c_in, c_out):
 # %% nbgrader={"grade": true, "grade_id": "conv-block-check", "locked": true, "points": 1, "schema_version": 3, "solution": false} tags=["nbval-check-output"]
 checks.conv_block(conv_block)
 
+# %%
+from lab.design import Log, Version
+
+log = Log(data, short)
+
 # %% [markdown]
 # **Exercise 4.** A network of your own within the rules, with a target, a prediction and, after the run, an analysis.
 # Three stages, each ended by a pooling, are a good start. Texture is fine detail, which pooling throws away: is it worth
@@ -274,7 +279,6 @@ def my_version():
 
 
 # %%
-from lab.design import Log, Version
 from lab.graph import capture
 from lab.layers import layer_table
 from lab.timing import milliseconds
@@ -292,7 +296,6 @@ plots.show(plots.budget(layer_table(my_graph), milliseconds(my_graph)))
 
 # %%
 recipe = Recipe(epochs=epochs, augment=None, seed=seed)
-log = Log(data, short)
 
 
 def my_run():
