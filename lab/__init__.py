@@ -11,17 +11,17 @@ from lab.errors import LabError
 
 if TYPE_CHECKING:
     from lab.opening import open_test
-    from lab.widgets import draw, explore
+    from lab.widgets import draw, explore, take_home
 
 __version__ = "0.1.0"
-__all__ = ["LabError", "__version__", "draw", "explore", "open_test"]
+__all__ = ["LabError", "__version__", "draw", "explore", "open_test", "take_home"]
 
 _torchvision.install()  # nothing, but where wheels are mixed
 
 
 def __getattr__(name: str) -> Any:
-    """`lab.explore`, `lab.draw` and `lab.open_test`, imported when they are asked for: torch comes with them."""
-    homes = {"explore": "lab.widgets", "draw": "lab.widgets", "open_test": "lab.opening"}
+    """`lab.explore`, `draw`, `take_home` and `open_test`, imported when they are asked for: torch comes with them."""
+    homes = dict.fromkeys(("explore", "draw", "take_home"), "lab.widgets") | {"open_test": "lab.opening"}
     if name in homes:
         return getattr(importlib.import_module(homes[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -99,4 +99,4 @@ def test_the_package_has_every_module_and_file(tmp_path):
     assert packed == {
         f"lab/{p.relative_to(tmp_path / 'lab').as_posix()}" for p in (tmp_path / "lab").rglob("*") if p.is_file()
     }
-    assert {"lab/py.typed", "lab/rubrics/mnist_994.toml", "lab/widgets/static/draw.js"} <= packed
+    assert {"lab/py.typed", "lab/rubrics/mnist_994.toml", "lab/widgets/static/network.js"} <= packed

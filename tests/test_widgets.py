@@ -1,10 +1,12 @@
-"""What the widgets answer to what a person does, how a drawing becomes a digit, and the still pictures."""
+"""What a page carries, how a drawing becomes a digit, the still pictures, the page to take home, and bad input."""
 
 import base64
-import importlib.util
+import io
 import math
+import re
 import subprocess
 import sys
+from hashlib import sha256
 
 import matplotlib as mpl
 
@@ -14,20 +16,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from nodejs import answers, node
+from PIL import Image
 from torch import nn
 
 import lab
 from lab import data, plots
+from lab._files import FileError
 from lab.augment import to_input
 from lab.errors import GraphError
 from lab.graph import capture
 from lab.layers import layer_table
 from lab.models import LabNet, SprintNet
 from lab.train import Recipe, fit, predict
-from lab.widgets import Still, WidgetError, drawing, features
+from lab.widgets import Page, WidgetError, drawing, features, home
+from lab.widgets.answer import probabilities
 from lab.widgets.drawing import CENTRE, DrawingError, to_mnist
 from lab.widgets.features import Probe, ProbeError, shifted
-from lab.widgets.still import WIDGET_VIEW
+from lab.widgets.page import ASLEEP, started, style
 
 DIGITS = torch.stack([to_mnist(drawing.EXAMPLE), to_mnist([[(0.5, 0.2), (0.4, 0.8)]])])
 
@@ -38,41 +44,27 @@ def no_figure_left():
     assert not plt.get_fignums()  # a notebook would show it a second time
 
 
-@pytest.fixture
-def driven(monkeypatch):
-    """Somebody is there to drive the widgets."""
-    monkeypatch.setenv("LAB_PROGRESS", "1")
-
-
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
     return LabNet()
 
 
-@pytest.fixture
-def explorer(net, driven):
+@pytest.fixture(scope="module")
+def explored(net):
     return lab.explore(net, DIGITS)
 
 
-@pytest.fixture
-def pad(net, driven):
-    return lab.draw(net)
+# -- what a page carries ----------------------------------------------------------------------------------------------
 
 
-def rgba(content, *shape):
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(*shape, 4)
-
-
-# -- explore ----------------------------------------------------------------------------------------------------------
-
-
-def test_every_number_of_a_layer_is_the_layer_table_s(explorer, net):
+def test_every_number_of_a_layer_is_the_layer_table_s(explored, net):
     table = layer_table(capture(net))
-    assert len(explorer.layers) == len(table) == 21
-    for shown, layer in zip(explorer.layers, table, strict=True):
+    assert len(explored.data["layers"]) == len(table) == 21
+    for shown, layer in zip(explored.data["layers"], table, strict=True):
         facts, field = dict(shown["facts"]), layer.field
-        assert shown["name"] == f"{layer.name} ({layer.kind})"
+        assert shown["name"] == layer.name
+        assert shown["title"] == layer.heading
         assert facts["parameters"].replace(",", "") == str(layer.parameters)
         assert facts["multiply-adds"].replace(",", "") == str(layer.multiply_adds)
         assert facts["sees"] == f"{field.size[0]}x{field.size[1]} pixels"
@@ -80,67 +72,51 @@ def test_every_number_of_a_layer_is_the_layer_table_s(explorer, net):
         assert facts["jump"] == f"{field.jump[0]}x{field.jump[1]} pixels"
         assert [row[:2] for row in shown["rows"]] == [list(interval) for interval in field.rows.clipped]
         assert [column[2] for column in shown["columns"]] == [interval.size for interval in field.columns.clipped]
-    assert sum(int(dict(shown["facts"])["parameters"].replace(",", "")) for shown in explorer.layers) == 18_650
+        assert shown["units"] == list(field.units)
+        assert shown["along"] == [field.rows.along, field.columns.along]
+    assert sum(int(dict(s["facts"])["parameters"].replace(",", "")) for s in explored.data["layers"]) == 18_650
 
 
-@pytest.mark.parametrize("layer", [0, 5, 10, 17])
-def test_a_chosen_layer_shows_what_the_network_computes(explorer, net, layer):
-    explorer.layer = layer
-    with torch.inference_mode():
-        wanted = nn.Sequential(*list(net)[: layer + 1]).eval()(to_input(DIGITS[:1]))[0]  # (C, H, W)
-    assert explorer.scene["shape"] == list(wanted.shape)
-    shown = rgba(explorer.scene["maps"], *wanted.shape)
-    red, blue = shown[..., 0].int(), shown[..., 2].int()
-    clear = wanted.abs() > 0.05 * wanted.abs().max()
-    assert torch.equal((red - blue).sign()[clear], wanted.sign().int()[clear])  # red above zero, blue below
-    strongest = wanted.abs().argmax()
-    ends = {-1: [5, 48, 97, 255], 1: [103, 0, 31, 255]}  # of matplotlib's RdBu_r
-    assert shown.reshape(-1, 4)[strongest].tolist() == ends[int(wanted.flatten()[strongest].sign())]
-    assert explorer.unit == tuple(n // 2 for n in wanted.shape[1:])
+def test_a_page_carries_the_digits_and_how_they_become_input(explored):
+    carried = [
+        torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8) for text in explored.data["images"]
+    ]
+    assert torch.equal(torch.stack(carried).reshape(-1, 28, 28), DIGITS)
+    mean, deviation = explored.data["normalisation"]
+    assert torch.allclose((DIGITS.float() / 255 - mean) / deviation, to_input(DIGITS)[:, 0])
 
 
-def test_layers_without_a_map_are_channels_of_one_unit(explorer):
-    explorer.layer = 20
-    assert explorer.scene["shape"] == [10, 1, 1]
-    assert [interval.size for interval in explorer.box] == [28, 28]
-    explorer.layer = 18
-    assert explorer.scene["shape"] == [216, 1, 1]
-    assert explorer.scene["note"] == ""
+def test_digits_come_from_the_training_images(net):
+    images = lab.explore(net).data["images"]
+    train = data.load("mnist").train
+    assert len(images) == 10
+    assert base64.b64decode(images[0]) == train.images[train.labels == 0][0].numpy().tobytes()
 
 
-def test_many_channels_are_cut_and_the_note_says_so(driven):
-    wide = nn.Sequential(nn.Conv2d(1, 300, 3, stride=9), nn.Flatten(), nn.Linear(2700, 10))
-    scene = lab.explore(wide, DIGITS).scene
-    assert scene["shape"] == [256, 3, 3]
-    assert scene["note"] == "the first 256 of 300 channels"
-    assert len(scene["maps"]) == 256 * 3 * 3 * 4
+def test_the_network_is_shown_as_it_is_now(net):
+    network = LabNet()
+    with torch.no_grad():
+        network[20].bias[7] += 100
+    shown = lab.draw(network).data["weights"]["20.bias"]
+    assert np.frombuffer(base64.b64decode(shown), "<f4")[7] > 99
 
 
-def test_a_chosen_unit_moves_the_box(explorer, net):
-    field = layer_table(capture(net))[4].field
-    explorer.layer = 4
-    assert explorer.box == field.box(7, 7)
-    explorer.unit = (0, 13)
-    assert explorer.box == field.box(0, 13) != field.box(7, 7)
+def test_modes_stay_as_they_were():
+    network = LabNet().train()
+    network[1].eval()  # one layer is frozen
+    modes = [module.training for module in network.modules()]
+    lab.explore(network, DIGITS)
+    lab.draw(network)
+    assert [module.training for module in network.modules()] == modes
+    assert int(network[2].num_batches_tracked) == 0
 
 
-def test_values_out_of_range_are_brought_into_it(explorer):
-    explorer.layer = 99
-    assert explorer.layer == 20
-    explorer.layer = 8  # 24 maps of 7x7
-    explorer.unit, explorer.channel, explorer.shift, explorer.digit = (-3, 40), 77, (50, -50), 5
-    assert (explorer.unit, explorer.channel, explorer.shift, explorer.digit) == ((0, 6), 23, (8, -8), 1)
-    explorer.layer = 0  # 16 maps
-    assert explorer.channel == 15
-
-
-def test_a_dragged_digit_takes_its_maps_along(explorer):
-    before = rgba(explorer.scene["maps"], 16, 28, 28).clone()
-    explorer.shift = (2, -1)
-    assert torch.equal(rgba(explorer.scene["pixels"], 28, 28)[..., 0], 255 - shifted(DIGITS[0], 2, -1))
-    after = rgba(explorer.scene["maps"], 16, 28, 28)
-    assert torch.equal(after[:, 4:-2, 2:-3], before[:, 2:-4, 3:-2])  # a convolution moves with what it sees
-    assert not torch.equal(after, before)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_network_on_a_gpu():
+    network = LabNet().cuda()
+    for page in (lab.explore(network, DIGITS.cuda()), lab.draw(network)):
+        assert len(page.data["weights"]) == len(capture(network).weights)
+    assert next(network.parameters()).is_cuda
 
 
 def test_shifted_loses_what_leaves_and_takes_background_in():
@@ -150,36 +126,7 @@ def test_shifted_loses_what_leaves_and_takes_background_in():
     assert not shifted(image, -3, 0).any()
 
 
-def test_the_next_digit(explorer):
-    explorer.digit = 1
-    assert torch.equal(rgba(explorer.scene["pixels"], 28, 28)[..., 1], 255 - DIGITS[1])
-    assert explorer.digits == 2
-
-
-def test_a_layer_arrives_on_the_page_in_one_message(explorer, monkeypatch):
-    sent = []
-    monkeypatch.setattr(explorer, "send_state", lambda keys: sent.append(set(keys)))
-    explorer.set_state({"layer": 8})
-    (message,) = [keys for keys in sent if "scene" in keys]
-    assert "unit" in message  # a unit without its maps would point beside them
-
-
-def test_digits_come_from_the_training_images(net, driven):
-    widget = lab.explore(net)
-    assert widget.digits == 10
-    train = data.load("mnist").train
-    first_zero = train.images[train.labels == 0][0]
-    assert torch.equal(rgba(widget.scene["pixels"], 28, 28)[..., 0], 255 - first_zero)
-
-
-def test_the_page_is_told_that_a_kernel_is_there(explorer, monkeypatch):
-    sent = []
-    monkeypatch.setattr(explorer, "send", sent.append)
-    explorer._handle_custom_msg("there?", [])
-    assert sent == ["here"]
-
-
-# -- draw -------------------------------------------------------------------------------------------------------------
+# -- the network's answer ---------------------------------------------------------------------------------------------
 
 SKETCHES = {
     0: [[(0.5 + 0.2 * math.cos(a / 5), 0.5 + 0.3 * math.sin(a / 5)) for a in range(33)]],
@@ -200,17 +147,12 @@ def trained():
     return network
 
 
-def test_sketches_are_recognised(trained, driven):
-    pad = lab.draw(trained)
-    answers = {}
-    for digit, strokes in SKETCHES.items():
-        pad.strokes = [[list(point) for point in stroke] for stroke in strokes]
-        shares = [bar["share"] for bar in pad.answer["bars"]]
-        assert sum(shares) == pytest.approx(1, abs=1e-5)
-        answers[digit] = shares.index(max(shares))
-        assert pad.answer["text"].startswith(f"The network's answer: {answers[digit]}, ")
-        assert torch.equal(rgba(pad.answer["pixels"], 28, 28)[..., 2], 255 - to_mnist(strokes))
-    assert sum(digit == answer for digit, answer in answers.items()) >= 5
+def test_sketches_are_recognised(trained):
+    probe = Probe(trained, torch.stack([to_mnist(strokes) for strokes in SKETCHES.values()]))
+    answered = [probabilities(probe, index) for index in range(len(SKETCHES))]
+    assert [sum(shares) for shares in answered] == pytest.approx([1] * len(SKETCHES), abs=1e-5)
+    right = [shares.index(max(shares)) == digit for digit, shares in zip(SKETCHES, answered, strict=True)]
+    assert sum(right) >= 5
 
 
 def test_real_digits_drawn_again_are_recognised(trained):
@@ -221,56 +163,6 @@ def test_real_digits_drawn_again_are_recognised(trained):
     right = (predict(trained, again).argmax(1) == labels).float().mean()
     assert right >= 0.9
     assert (again.float() - images.float()).abs().mean() < 15  # of 255: the same size and place, too
-
-
-def test_an_empty_canvas_says_so(pad):
-    empty = pad.answer
-    assert empty["text"] == "The canvas is empty: draw a digit."
-    assert [bar["share"] for bar in empty["bars"]] == [0] * 10
-    pad.strokes = [[[0.5, 0.5]]]
-    assert pad.answer["text"].startswith("The network's answer")
-    pad.strokes = []
-    assert pad.answer == empty
-
-
-def test_the_network_answers_with_the_weights_of_the_moment(driven):
-    network = SprintNet()
-    pad = lab.draw(network)
-    with torch.no_grad():
-        network[-1].bias[7] += 100
-    pad.strokes = [[[0.5, 0.2], [0.5, 0.8]]]
-    assert pad.answer["text"] == "The network's answer: 7, 100% sure."
-
-
-def test_a_network_that_diverged_is_told_on_the_widget(driven):
-    network = SprintNet()
-    pad = lab.draw(network)
-    with torch.no_grad():
-        network[-1].bias[7] = math.nan
-    pad.strokes = [[[0.5, 0.2], [0.5, 0.8]]]
-    assert pad.answer["text"].startswith("WidgetError: the network answers with NaN")
-    pad.strokes = [[[0.5]]]
-    assert pad.answer["text"].startswith("DrawingError")
-
-
-def test_modes_stay_as_they_were(driven):
-    network = LabNet().train()
-    network[1].eval()  # one layer is frozen
-    modes = [module.training for module in network.modules()]
-    lab.explore(network, DIGITS).layer = 5
-    lab.draw(network).strokes = [[[0.5, 0.2], [0.5, 0.8]]]
-    assert [module.training for module in network.modules()] == modes
-    assert int(network[2].num_batches_tracked) == 0
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_network_on_a_gpu(driven):
-    network = LabNet().cuda()
-    assert lab.explore(network, DIGITS.cuda()).scene["shape"] == [16, 28, 28]
-    pad = lab.draw(network)
-    pad.strokes = SKETCHES[7]
-    assert pad.answer["text"].startswith("The network's answer")
-    assert next(network.parameters()).is_cuda
 
 
 # -- MNIST's form -----------------------------------------------------------------------------------------------------
@@ -338,39 +230,95 @@ def test_what_is_no_drawing(strokes):
         to_mnist(strokes)
 
 
-# -- still pictures ---------------------------------------------------------------------------------------------------
+# -- the same in the page ---------------------------------------------------------------------------------------------
+
+
+def scribble(seed):
+    """Some strokes anywhere on the canvas, dots and points drawn twice among them."""
+    generator = np.random.default_rng(seed)
+    strokes = []
+    for _ in range(generator.integers(1, 5)):
+        points = generator.uniform(0, 1, (generator.integers(1, 9), 2)).round(3).tolist()
+        strokes.append(points + points[-1:] if generator.random() < 0.3 else points)
+    return strokes
+
+
+def test_the_page_brings_a_drawing_into_the_same_form(tmp_path):
+    drawings = [
+        *SKETCHES.values(),
+        *map(random_drawing, range(40)),
+        *map(scribble, range(60)),
+        [],
+        [[]],
+        [[(0.2, 0.9)]],
+    ]
+    pens = [drawing.PEN if i % 3 else 0.04 for i in range(len(drawings))]
+    tasks = [{"task": "mnist", "strokes": s, "pen": pen} for s, pen in zip(drawings, pens, strict=True)]
+    for strokes, pen, given in zip(drawings, pens, answers(tasks, tmp_path), strict=True):
+        apart = torch.tensor(given["answer"]).reshape(28, 28) - to_mnist(strokes, pen).int()
+        assert apart.abs().max() <= 2, strokes  # grey levels
+
+
+# -- the page and its still picture -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [lambda net: lab.explore(net, DIGITS), lab.draw], ids=["explore", "draw"])
-def test_nobody_there_gets_a_still_picture(net, make):
-    still = make(net)  # LAB_PROGRESS=0 in the tests
-    assert isinstance(still, Still)
-    bundle = still._repr_mimebundle_()
+def test_a_page_holds_the_network_and_a_still_picture(net, make, tmp_path):
+    page = make(net)
+    assert isinstance(page, Page)
+    bundle = page._repr_mimebundle_()
+    html, text = bundle["text/html"], bundle["text/plain"]
     assert set(bundle) == {"text/html", "image/png", "text/plain"}
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
-    assert bundle["image/png"] in bundle["text/html"]
-    text = bundle["text/plain"].strip("[]")
+    assert bundle["image/png"] in html
     assert len(text) > 40
-    assert f'alt="{text}"'.replace("'", "&#x27;") in bundle["text/html"]
-    assert "<style>" not in bundle["text/html"]  # nothing is there to make room for
+    assert f'alt="{text}"'.replace("'", "&#x27;") in html
+    assert ASLEEP in html
+    assert bundle == make(net).bundle()  # executed again, a notebook stays as it is
+    assert sum(map(len, bundle.values())) < 250_000  # bytes of the notebook
+    assert html.count("<script>") == html.count("</script>") == 1
+    (tmp_path / "page.js").write_text(re.search(r"<script>(.*)</script>", html, re.DOTALL)[1], encoding="utf-8")
+    subprocess.run([node(), "--check", str(tmp_path / "page.js")], check=True)
 
 
-def test_a_widget_comes_after_the_picture_that_it_replaces(explorer, monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
-    explorer._ipython_display_()
-    picture, widget = shown
-    assert widget[WIDGET_VIEW]["model_id"] == explorer.model_id
-    assert WIDGET_VIEW not in picture
-    assert explorer.live in picture["text/html"]
+def test_ten_digits_fit_in_too(net):
+    assert sum(map(len, lab.explore(net).bundle().values())) < 250_000
 
 
-def test_without_anywidget_the_picture_says_what_to_install(net, driven, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "anywidget" else find(name))
-    for still in (lab.explore(net, DIGITS), lab.draw(net)):
-        assert isinstance(still, Still)
-        assert "pip install anywidget" in still.bundle()["text/html"]
+def test_nothing_in_a_page_asks_for_anything_else(net):
+    html = lab.explore(net, DIGITS).bundle()["text/html"]
+    assert not re.findall(r"https?://|\bimport\b|\bfetch\b|XMLHttpRequest|WebSocket|@import|url\(", html)
+
+
+def test_no_word_of_the_network_s_ends_the_script():
+    named = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    page = lab.explore(named, DIGITS)
+    page.data["layers"][0]["title"] = "</script><script>alert(1)</script>"
+    script = started("explore", page.data)
+    assert "</script" not in script
+    assert "alert(1)" in script
+
+
+def test_the_still_picture_looks_as_it_did(net):
+    probe = Probe(net, DIGITS)
+    shown = [probe.layers[i] for i in features.growing(probe.layers)]
+    maps = [probe.maps(i, DIGITS[0]) for i in features.growing(probe.layers)]
+    as_drawn = plots.bundle(plots.exploration(DIGITS[0], shown, maps))["image/png"]
+    lighter = lab.explore(net, DIGITS).bundle()["image/png"]
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")).astype(int)
+        for text in (as_drawn, lighter)
+    )
+    assert np.abs(before - after).mean() < 3  # of 255
+    assert len(lighter) < len(as_drawn) / 2
+
+
+def test_style_has_no_comments_and_stays_in_the_page():
+    assert "/*" not in style()
+    rules = re.findall(r"(?:^|})\s*([^{}@]+)\{", style())
+    assert len(rules) > 40
+    for rule in rules:
+        assert rule.strip().startswith((".lab-", ":is(.lab-")), rule
 
 
 def test_exploration_draws_each_layer_s_box_and_maps(net):
@@ -405,6 +353,64 @@ def test_drawing_draws_the_answer(net):
     plt.close("all")
 
 
+# -- taken home -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def taken(trained, tmp_path_factory):
+    return lab.take_home(trained, tmp_path_factory.mktemp("home") / "my_network.html")
+
+
+def test_a_network_is_taken_home_as_a_page(taken, trained):
+    page = taken.page.read_text(encoding="utf-8")
+    assert taken.page.stat().st_size < 500_000
+    assert "SprintNet reads your handwriting" in page
+    assert "18,082 parameters" in page
+    assert str(taken.page) in repr(taken)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert policy.startswith("default-src 'none'; ")
+    for tag in ("script", "style"):
+        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert " style=" not in page  # an attribute that the policy forbids
+
+
+def test_the_onnx_file_computes_what_pytorch_computes(taken, trained):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="tests/requirements.txt has it")
+    images = data.load("mnist").train.images[-300:]
+    session = onnxruntime.InferenceSession(str(taken.onnx))
+    assert [put.name for put in session.get_inputs()] == ["image"]
+    (scores,) = session.run(["scores"], {"image": to_input(images).numpy()})
+    torch.testing.assert_close(torch.from_numpy(scores), predict(trained, images), atol=1e-4, rtol=1e-4)
+    (one,) = session.run(["scores"], {"image": to_input(images[:1]).numpy()})
+    assert one.shape == (1, 10)
+
+
+def test_without_onnx_the_page_is_written_and_a_word_says_what_to_install(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(home.importlib.util, "find_spec", lambda name: None)
+    taken = lab.take_home(net, tmp_path / "net.html")
+    assert taken.onnx is None
+    assert [path.name for path in tmp_path.iterdir()] == ["net.html"]
+    assert "pip install onnx onnxscript" in repr(taken)
+
+
+def test_a_page_is_written_whole_or_not_at_all(net, tmp_path):
+    with pytest.raises(FileError, match="cannot be written"):
+        lab.take_home(net, tmp_path / "nowhere" / "net.html")
+    with pytest.raises(WidgetError, match=r"a page's name ends in \.html"):
+        lab.take_home(net, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_can_not_add_to_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(home.importlib.util, "find_spec", lambda name: None)
+    odd = type("<b>Net</b>", (LabNet,), {})()
+    page = lab.take_home(odd, tmp_path / "net.html").page.read_text(encoding="utf-8")
+    assert "<h1>&lt;b&gt;Net&lt;/b&gt; reads your handwriting</h1>" in page
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -413,7 +419,7 @@ class Undecided(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-@pytest.mark.parametrize("make", [lab.explore, lab.draw], ids=["explore", "draw"])
+@pytest.mark.parametrize("make", [lab.explore, lab.draw, lab.take_home], ids=["explore", "draw", "home"])
 def test_what_is_no_network(make):
     with pytest.raises(ProbeError, match="this is str"):
         make("LabNet")
@@ -432,13 +438,33 @@ def test_what_are_no_images(net, images):
         lab.explore(net, images)
 
 
-def test_a_network_without_a_row_of_logits():
-    with pytest.raises(WidgetError, match=r"gives \(4, 28, 28\) for an image; wants one row of logits"):
-        lab.draw(nn.Conv2d(1, 4, 3, padding=1))
+@pytest.mark.parametrize("make", [lab.draw, lab.take_home], ids=["draw", "home"])
+def test_a_network_without_a_row_of_logits(make):
+    with pytest.raises(WidgetError, match=r"gives \(4, 28, 28\) for an image; expected one row of logits"):
+        make(nn.Conv2d(1, 4, 3, padding=1))
+
+
+@pytest.mark.parametrize("make", [lab.explore, lab.draw, lab.take_home], ids=["explore", "draw", "home"])
+def test_a_network_that_diverged(make):
+    network = SprintNet()
+    with torch.no_grad():
+        network[-1].bias[7] = math.nan
+    with pytest.raises(WidgetError, match="its training diverged"):
+        make(network)
+
+
+def test_a_network_whose_answer_overflows():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    with torch.no_grad():
+        network[1].weight.fill_(3e38)
+    with pytest.raises(WidgetError, match="answers with NaN or infinity"):
+        lab.draw(network)
 
 
 def test_importing_lab_stays_quick():
-    code = "import sys, lab; assert not {'torch', 'matplotlib', 'anywidget'} & set(sys.modules); lab.explore, lab.draw"
+    code = (
+        "import sys, lab; assert not {'torch', 'matplotlib'} & set(sys.modules); lab.explore, lab.draw, lab.take_home"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'paint'"):
         lab.paint  # noqa: B018

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lab import data
 from lab.augment import to_input
 from lab.errors import LabError
 from lab.graph import Graph, capture
@@ -46,6 +47,12 @@ class Probe:
         x = to_input(image[None])  # (1, 1, 28, 28)
         out: Tensor = self._network(x, until=self.layers[layer].name)[0]
         return as_maps(self.layers[layer].field, out)
+
+
+def one_of_each() -> Tensor:
+    """Ten of MNIST's training images, one of each class: (10, 28, 28) uint8. Raises DataError without MNIST."""
+    train = data.load("mnist").train
+    return torch.stack([train.images[train.labels == label][0] for label in range(10)])
 
 
 def captured(model: nn.Module) -> Graph:

@@ -1,38 +1,46 @@
-// lab.draw: a canvas to draw on, what the network sees of it, and what it answers.
+// A canvas to draw on, what the network sees of it, and what it answers.
+import { SIDE, toInput, toMnist } from "./digit.js";
+import { arrow, box, container, figure, inkImage, make, oncePerFrame, paint, pointed, stepper, strip } from "./elements.js";
 
-function render({ model, el }) {
-  const { node: root, release } = container("lab-draw");
+/** The probabilities (0..1) of scores. */
+function softmax(scores) {
+  const most = Math.max(...scores);
+  const powers = Array.from(scores, (score) => Math.exp(score - most));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / sum);
+}
+
+/** data: what lab/widgets/packing.py makes. answered(image): called for every drawing, once the network has answered. */
+export function sketchpad(network, data, answered = () => {}) {
+  const root = container("lab-draw");
   const sheet = figure(
     { tabindex: 0, role: "img", class: "lab-sheet", "aria-label": "draw a digit here; arrow keys move, space draws" },
     "draw here: mouse, finger or pen",
   );
-  const view = figure({ role: "img", class: "lab-view" }, "what the network sees, 28x28");
+  const view = figure({ role: "img", class: "lab-view", "aria-label": "the drawing as the network sees it" }, "what the network sees, 28x28");
   const clear = make("button", { type: "button" }, "clear");
   const readout = make("p", { class: "lab-readout", role: "status", "aria-live": "polite" });
   const bars = make("div", { class: "lab-bars", role: "list", "aria-label": "probabilities" });
-  const layers = model.get("layers");
-  const name = make("p", { class: "lab-note" });
-  const choices = strip(model);
-  const layer = stepper(model, "layer", "layer", () => layers.length - 1);
   root.append(
     make("div", { class: "lab-pair" }, sheet.node, view.node),
     make("div", { class: "lab-controls" }, clear),
     readout,
     bars,
-    make("div", { class: "lab-controls" }, choices.node, layer.node),
-    name,
   );
 
+  let strokes = [];
   let cursor = null; // where the keyboard's pen is, once it has moved
-  const showSheet = () => {
+  let picture = toMnist(strokes, data.pen);
+
+  function showSheet() {
     const { width, height } = sheet.canvas;
     const context = sheet.canvas.getContext("2d");
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, width, height);
     context.strokeStyle = "#000000";
     context.lineCap = context.lineJoin = "round";
-    context.lineWidth = model.get("pen") * width;
-    for (const stroke of model.get("strokes")) {
+    context.lineWidth = data.pen * width;
+    for (const stroke of strokes) {
       context.beginPath();
       stroke.forEach(([x, y]) => context.lineTo(x * width, y * height));
       if (stroke.length === 1) context.lineTo(stroke[0][0] * width, stroke[0][1] * height);
@@ -44,57 +52,50 @@ function render({ model, el }) {
     context.beginPath();
     context.arc(cursor[0] * width, cursor[1] * height, 10, 0, 7);
     context.stroke();
-  };
+  }
 
-  const showBox = () => {
-    const shown = layers[model.get("layer")];
-    const { pixels } = model.get("answer");
-    const [row, column] = shown.middle;
-    const context = view.canvas.getContext("2d");
-    context.fillStyle = "#ffffff";
-    context.fillRect(0, 0, view.canvas.width, view.canvas.height);
-    if (pixels) paint(view.canvas, imageOf(pixels, SIDE, SIDE));
-    box(view.canvas, shown.rows[row], shown.columns[column]);
-    const size = `${shown.rows[row][2]}x${shown.columns[column][2]} pixels`;
-    name.textContent = `The box: what the middle unit of ${shown.name} sees, ${size}.`;
-    view.canvas.setAttribute("aria-label", `the drawing as the network sees it. ${name.textContent}`);
-    choices.show();
-    layer.show(shown.name);
-  };
-
-  const showAnswer = () => {
-    const { text, bars: rows } = model.get("answer");
-    const most = Math.max(...rows.map((row) => row.share));
-    readout.textContent = text;
+  function showAnswer() {
+    picture = toMnist(strokes, data.pen);
+    const shares = softmax(network.output(network.run(toInput(picture, data.normalisation))));
+    const best = shares.indexOf(Math.max(...shares));
+    const isEmpty = !strokes.length;
+    readout.textContent = isEmpty
+      ? "The canvas is empty: draw a digit."
+      : `The network's answer: ${best}, ${Math.round(100 * shares[best])}% sure.`;
     bars.replaceChildren(
-      ...rows.map((row) =>
-        make(
+      ...shares.map((share, k) => {
+        const length = isEmpty ? 0 : 100 * share;
+        return make(
           "div",
-          { role: "listitem", ...(row.share > 0 && row.share === most ? { class: "lab-best" } : {}) },
-          make("span", {}, row.name),
-          make("div", {}, make("div", { style: `width: ${100 * row.share}%` })),
-          make("span", {}, row.text),
-        ),
-      ),
+          { role: "listitem", ...(k === best && !isEmpty ? { class: "lab-best" } : {}) },
+          make("span", {}, `${k}`),
+          make("div", {}, make("div", { style: `width: ${length}%` })),
+          make("span", {}, `${length.toFixed(1)}%`),
+        );
+      }),
     );
-    showBox();
-  };
+    paint(view.canvas, inkImage(picture));
+    answered(isEmpty ? null : picture);
+  }
 
-  const append = (point, isNew) => {
-    const strokes = model.get("strokes");
-    const last = isNew ? [] : strokes[strokes.length - 1] ?? [];
-    choose(model, { strokes: [...(isNew ? strokes : strokes.slice(0, -1)), [...last, point]] });
-  };
-  const inside = (value) => Math.min(Math.max(value, 0), 1);
+  const answer = oncePerFrame(showAnswer);
+  function append(point, isNew) {
+    if (isNew || !strokes.length) strokes.push([]);
+    strokes[strokes.length - 1].push(point);
+    showSheet();
+    answer();
+  }
+
+  const inside = (share) => Math.min(Math.max(share, 0), 1);
   let isDown = false;
   sheet.canvas.addEventListener("pointerdown", (event) => {
     sheet.canvas.setPointerCapture(event.pointerId);
     isDown = true;
     cursor = null;
-    append(place(sheet.canvas, event).map(inside), true);
+    append(pointed(sheet.canvas, event).map(inside), true);
   });
   sheet.canvas.addEventListener("pointermove", (event) => {
-    if (isDown) append(place(sheet.canvas, event).map(inside), false);
+    if (isDown) append(pointed(sheet.canvas, event).map(inside), false);
   });
   for (const end of ["pointerup", "pointercancel"]) sheet.canvas.addEventListener(end, () => (isDown = false));
 
@@ -116,19 +117,44 @@ function render({ model, el }) {
   clear.addEventListener("click", () => {
     isDrawing = false;
     cursor = null;
-    choose(model, { strokes: [] });
+    strokes = [];
+    showSheet();
+    showAnswer();
   });
 
-  const changes = { "change:strokes": showSheet, "change:answer": showAnswer, "change:layer": showBox };
-  for (const [event, show] of Object.entries(changes)) model.on(event, show);
   showSheet();
   showAnswer();
-  const stopWaiting = whenAlive(model, el, root);
-  return () => {
-    stopWaiting();
-    release();
-    for (const [event, show] of Object.entries(changes)) model.off(event, show);
-  };
+  return { node: root, view: view.canvas, picture: () => picture };
 }
 
-export default { render };
+/** The sketchpad, and over what the network sees the box of a layer's middle unit. */
+export function boxedSketchpad(network, data) {
+  const { layers } = data;
+  let chosen = 0;
+  const name = make("p", { class: "lab-note" });
+  const choices = strip(layers, (number) => choose(number));
+  const layer = stepper("layer", () => layers.length - 1, (number) => choose(number));
+  let pad = null;
+
+  function showBox() {
+    if (!pad) return;
+    const shown = layers[chosen];
+    const [rows, columns] = [shown.rows, shown.columns].map((axis) => axis[Math.floor(axis.length / 2)]);
+    paint(pad.view, inkImage(pad.picture()));
+    box(pad.view, rows, columns);
+    name.textContent = `The box: what the middle unit of ${shown.title} sees, ${rows[2]}x${columns[2]} pixels.`;
+    pad.view.setAttribute("aria-label", `the drawing as the network sees it. ${name.textContent}`);
+    choices.show(chosen);
+    layer.show(chosen, shown.title);
+  }
+
+  function choose(number) {
+    chosen = number;
+    showBox();
+  }
+
+  pad = sketchpad(network, data, showBox);
+  pad.node.append(make("div", { class: "lab-controls" }, choices.node, layer.node), name);
+  showBox();
+  return pad;
+}
