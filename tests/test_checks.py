@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 import warnings
@@ -185,6 +186,14 @@ def test_a_forward_that_is_still_open_is_not_a_wrong_one(name, network):
 
     with pytest.raises(NotImplementedError):
         getattr(checks, name)(Open)
+
+
+@each
+def test_a_check_without_an_answer_asks_for_it(name):
+    with pytest.raises(
+        CheckFailed, match=rf"^checks.{name} checks an answer: give it yours, as in checks.{name}\({name}\)"
+    ):
+        getattr(checks, name)()
 
 
 def test_every_check_is_tried_here():
@@ -706,7 +715,9 @@ def test_a_conv_block_of_groups():
 
 def test_conv_block_of_one_size_only():
     message = failure("conv_block", lambda c_in, c_out: conv_block(3, 8))
-    assert message.startswith("conv_block(5, 4) fails on images (2, 5, 14, 14), in or after layer '0', Conv2d(3, 8, ")
+    assert re.match(
+        r"conv_block\((\d), \d\) fails on images \(2, \1, 14, 14\), in or after layer '0', Conv2d\(3, 8, ", message
+    )
 
 
 def test_a_network_that_cannot_run_says_in_which_layer_and_what_that_is_given():
@@ -915,12 +926,14 @@ def test_what_an_answer_changes_is_put_back():
 
 def test_what_other_cells_have_changed_makes_no_difference():
     torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")  # as "cuda" would be
     torch.set_grad_enabled(False)
     try:
         for name in ("batch_norm", "train_step", "conv_block", "drop"):
             getattr(checks, name)(SOLVED[name][0])
     finally:
         torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
         torch.set_grad_enabled(True)
 
 

@@ -17,7 +17,8 @@ import torch
 
 @contextmanager
 def sheltered() -> Iterator[None]:
-    """Inside: nothing reaches stderr, new tensors are float32, gradients are on, and random numbers start anew.
+    """Inside: nothing reaches stderr, new tensors are float32 on the CPU, gradients are on, and random numbers start
+    anew.
 
     Afterwards all of these, and the number of threads, are as they were before.
     """
@@ -31,6 +32,8 @@ def sheltered() -> Iterator[None]:
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
         stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
         yield
 
 

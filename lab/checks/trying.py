@@ -31,7 +31,8 @@ TOLERANCE = 1e-6
 """How far a number may be from the expected one; for a tensor, `Exercise.tolerance` says it."""
 _INDENT = "\n     "
 P = ParamSpec("P")
-_CASES = random.Random()  # a generator of its own: an answer that seeds Python's does not choose its cases
+CASES = random.Random()
+"""Where drawn cases come from: a generator of its own, so that an answer that seeds Python's does not choose them."""
 
 
 class CheckFailed(LabError):
@@ -78,6 +79,9 @@ def check(function: Callable[P, str]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def checked(*arguments: P.args, **options: P.kwargs) -> None:
+        if not arguments:
+            name = function.__name__
+            raise CheckFailed(f"checks.{name} checks an answer: give it yours, as in checks.{name}({name}).")
         with sheltered():
             words = function(*arguments, **options)
         passed(function.__name__, words)
@@ -94,12 +98,12 @@ def passed(name: str, words: str) -> None:
 
 def draw_cases_from(seed: int) -> None:
     """From here on the drawn cases are always the same: for tests. Without it each try has others."""
-    _CASES.seed(seed)
+    CASES.seed(seed)
 
 
 def solve(exercise: Exercise, answer: Any) -> str:
     """Try an answer on every case; the words of a right one. Raises CheckFailed for a wrong one."""
-    cases = [*exercise.shown, *(exercise.draw(_CASES) for _ in range(DRAWN))]
+    cases = [*exercise.shown, *(exercise.draw(CASES) for _ in range(DRAWN))]
     given = []
     for number, arguments in enumerate(cases):
         with nullcontext() if number < len(exercise.shown) else redirect_stdout(io.StringIO()):
