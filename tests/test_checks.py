@@ -236,6 +236,12 @@ def test_answer_with_another_signature(name):
     assert "raises TypeError: " in failure(name, takes_seven)
 
 
+def test_pytorchs_own_word_for_not_implemented_is_no_open_exercise():
+    message = failure("share_right", lambda matrix: matrix.softmax(1))  # of whole numbers
+    assert "raises NotImplementedError: " in message
+    assert message.endswith("\n     Those are whole numbers: `.float()` makes numbers with a point of them.")
+
+
 WRONG_KINDS = {
     "None": None,
     "'26'": "26",

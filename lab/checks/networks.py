@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lab.checks.trying import CASES, CheckFailed, call, check, failure, returned, short
+from lab.checks.trying import CASES, CheckFailed, call, check, failure, is_open, returned, short
 from lab.errors import LabError
 from lab.graph import Graph, capture
 from lab.likeness import known_copy
@@ -193,13 +193,13 @@ def _fails(name: str, model: nn.Module, input_shape: tuple[int, ...]) -> str:
     try:
         with torch.no_grad():
             out = twin(x)
-    except NotImplementedError:
-        if type(model).forward is not nn.Module.forward:
-            raise
-        return f"{name} has no forward: define `def forward(self, x)`, and return the result."
     except (LabError, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit, too
+        if type(model).forward is nn.Module.forward:
+            return f"{name} has no forward: define `def forward(self, x)`, and return the result."
+        if is_open(error):
+            raise
         where = f", in or after {entered[0]}" if entered[0] else ""
         return f"{name} fails on images {tuple(x.shape)}{where}: {error}"
     return f"{name} gives None: does its forward end in `return`?" if out is None else ""

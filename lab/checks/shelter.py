@@ -23,7 +23,7 @@ def sheltered() -> Iterator[None]:
     Afterwards all of these, and the number of threads, are as they were before.
     """
     with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(warnings.catch_warnings(record=True))  # an answer may ask for them to be shown
         warnings.simplefilter("ignore")
         stack.enter_context(_closed_descriptor(2))
         stack.enter_context(_muted(sys.stderr))
