@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 import warnings
@@ -187,6 +188,14 @@ def test_a_forward_that_is_still_open_is_not_a_wrong_one(name, network):
         getattr(checks, name)(Open)
 
 
+@each
+def test_a_check_without_an_answer_asks_for_it(name):
+    with pytest.raises(
+        CheckFailed, match=rf"^checks.{name} checks an answer: give it yours, as in checks.{name}\({name}\)"
+    ):
+        getattr(checks, name)()
+
+
 def test_every_check_is_tried_here():
     others = {"CheckFailed", "draw_cases_from", "by_hand_network", "example"}
     offered = set(checks.__all__) - others - {"reaches", "version"}  # tried in test_checks_of_design.py
@@ -226,6 +235,12 @@ def test_answer_with_another_signature(name):
         raise AssertionError("never called")
 
     assert "raises TypeError: " in failure(name, takes_seven)
+
+
+def test_pytorchs_own_word_for_not_implemented_is_no_open_exercise():
+    message = failure("share_right", lambda matrix: matrix.softmax(1))  # of whole numbers
+    assert "raises NotImplementedError: " in message
+    assert message.endswith("\n     Those are whole numbers: `.float()` makes numbers with a point of them.")
 
 
 WRONG_KINDS = {
@@ -707,7 +722,9 @@ def test_a_conv_block_of_groups():
 
 def test_conv_block_of_one_size_only():
     message = failure("conv_block", lambda c_in, c_out: conv_block(3, 8))
-    assert message.startswith("conv_block(5, 4) fails on images (2, 5, 14, 14), in or after layer '0', Conv2d(3, 8, ")
+    assert re.match(
+        r"conv_block\((\d), \d\) fails on images \(2, \1, 14, 14\), in or after layer '0', Conv2d\(3, 8, ", message
+    )
 
 
 def test_a_network_that_cannot_run_says_in_which_layer_and_what_that_is_given():
@@ -916,12 +933,14 @@ def test_what_an_answer_changes_is_put_back():
 
 def test_what_other_cells_have_changed_makes_no_difference():
     torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")  # as "cuda" would be
     torch.set_grad_enabled(False)
     try:
         for name in ("batch_norm", "train_step", "conv_block", "drop"):
             getattr(checks, name)(SOLVED[name][0])
     finally:
         torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
         torch.set_grad_enabled(True)
 
 

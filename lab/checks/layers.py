@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.checks.trying import (
-    _CASES,
+    CASES,
     CheckFailed,
     Exercise,
     Mistake,
@@ -201,7 +201,7 @@ _DROP = (
 def drop(answer: Callable[[Tensor, float], Tensor]) -> str:
     """Exercise: `drop(x, p)`, each number zero with probability p, the others scaled so that the mean stays."""
     x = torch.rand(200, 100, generator=torch.Generator().manual_seed(0)) + 1.0  # none is zero
-    for p in (0.25, 0.5, round(_CASES.uniform(0.1, 0.9), 2)):
+    for p in (0.25, 0.5, round(CASES.uniform(0.1, 0.9), 2)):
         first, second = (_maps(call("drop", answer, (x, p), _DROP, f"drop with p = {p}"), x.shape) for _ in range(2))
         _share_dropped(first, p)
         _scaled(first, x, p)
@@ -377,7 +377,7 @@ def train_step(answer: Step) -> str:
     Executed on a small network and small images, three steps, and compared with the lab's own step: the losses, and
     the parameters after each step. Then sixty steps, in which the loss has to fall.
     """
-    for seed in (0, _CASES.randrange(1, 10**6)):
+    for seed in (0, CASES.randrange(1, 10**6)):
         expected, given = _run(_step, seed, STEPS), _run(_asked(answer), seed, STEPS)
         if not _agree(given, expected):
             found = _first_difference(given, expected)

@@ -17,12 +17,13 @@ import torch
 
 @contextmanager
 def sheltered() -> Iterator[None]:
-    """Inside: nothing reaches stderr, new tensors are float32, gradients are on, and random numbers start anew.
+    """Inside: nothing reaches stderr, new tensors are float32 on the CPU, gradients are on, and random numbers start
+    anew.
 
     Afterwards all of these, and the number of threads, are as they were before.
     """
     with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(warnings.catch_warnings(record=True))  # an answer may ask for them to be shown
         warnings.simplefilter("ignore")
         stack.enter_context(_closed_descriptor(2))
         stack.enter_context(_muted(sys.stderr))
@@ -31,6 +32,8 @@ def sheltered() -> Iterator[None]:
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
         stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
         yield
 
 

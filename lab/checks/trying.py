@@ -31,7 +31,8 @@ TOLERANCE = 1e-6
 """How far a number may be from the expected one; for a tensor, `Exercise.tolerance` says it."""
 _INDENT = "\n     "
 P = ParamSpec("P")
-_CASES = random.Random()  # a generator of its own: an answer that seeds Python's does not choose its cases
+CASES = random.Random()
+"""Where drawn cases come from: a generator of its own, so that an answer that seeds Python's does not choose them."""
 
 
 class CheckFailed(LabError):
@@ -78,6 +79,9 @@ def check(function: Callable[P, str]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def checked(*arguments: P.args, **options: P.kwargs) -> None:
+        if not arguments:
+            name = function.__name__
+            raise CheckFailed(f"checks.{name} checks an answer: give it yours, as in checks.{name}({name}).")
         with sheltered():
             words = function(*arguments, **options)
         passed(function.__name__, words)
@@ -94,12 +98,12 @@ def passed(name: str, words: str) -> None:
 
 def draw_cases_from(seed: int) -> None:
     """From here on the drawn cases are always the same: for tests. Without it each try has others."""
-    _CASES.seed(seed)
+    CASES.seed(seed)
 
 
 def solve(exercise: Exercise, answer: Any) -> str:
     """Try an answer on every case; the words of a right one. Raises CheckFailed for a wrong one."""
-    cases = [*exercise.shown, *(exercise.draw(_CASES) for _ in range(DRAWN))]
+    cases = [*exercise.shown, *(exercise.draw(CASES) for _ in range(DRAWN))]
     given = []
     for number, arguments in enumerate(cases):
         with nullcontext() if number < len(exercise.shown) else redirect_stdout(io.StringIO()):
@@ -181,12 +185,19 @@ def call(name: str, answer: Any, arguments: tuple[Any, ...], ladder: Sequence[st
     try:
         got = answer(*copy.deepcopy(arguments))
         return got if any(isinstance(argument, Tensor) for argument in arguments) else plain(got)
-    except (NotImplementedError, LabError, KeyboardInterrupt):
+    except (LabError, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit, too: an answer that ends Python is wrong
+        if is_open(error):
+            raise
         found = f"{called or f'{name}{arguments}'} raises {type(error).__name__}: {error}"
         hint = next((hint for text, hint in _KNOWN_ERRORS.items() if text in str(error)), "")
         raise failure(name, found, ladder, found, hint) from error
+
+
+def is_open(error: BaseException) -> bool:
+    """Is it an open exercise's? PyTorch raises it, too, for numbers of a kind that it can't take."""
+    return isinstance(error, NotImplementedError) and " not implemented for '" not in str(error)
 
 
 _KNOWN_ERRORS = {
@@ -194,6 +205,7 @@ _KNOWN_ERRORS = {
     "modified by an inplace operation": "The step comes before `backward`, and moves what `backward` reads.",
     "does not require grad": "Before `backward` something cuts the loss off: .item(), .detach(), no_grad?",
     "object has no attribute 'backward'": "`backward` belongs to the loss as a tensor: take its number afterwards.",
+    " not implemented for 'Long'": "Those are whole numbers: `.float()` makes numbers with a point of them.",
     "must match the size": "`mean` and `variance` have shape (C,), and PyTorch compares shapes from the last axis on.",
 }
 """What helps against an error of PyTorch's, by a part of its text."""

@@ -43,7 +43,7 @@ DOES = {
     "writes to the file descriptor": "import os; os.write(2, b'looking')",
     "starts a program": "if n == 28:\n        import os; os.system('echo looking >&2')",
     "draws a bar": "from tqdm import tqdm; [None for _ in tqdm(range(2))]",
-    "shows": "from IPython.display import display; display(n)",
+    "shows": "if n == 28:\n        from IPython.display import display; display(n)",
     "a thread writes": (
         "import sys, threading as t; it = t.Thread(target=lambda: print(n, file=sys.stderr)); it.start(); it.join()"
     ),
@@ -136,6 +136,7 @@ OTHERS_WRONG = {
         "of a network that is nowhere",
     ): "def answer(model, optimizer, images, labels):\n    return net(images)",
     ("without_flaw", "with the flaw"): LAST.format("F.log_softmax(F.relu(self.fc(self.features(x))))"),
+    ("share_right", "of whole numbers"): "def answer(matrix):\n    return matrix.softmax(1)",
     ("conv_block", "a list"): "def answer(a, b):\n    return models.conv_block(a, b)",
 }
 
