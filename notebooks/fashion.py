@@ -116,8 +116,7 @@ def share_right(matrix):
 
 
 # %% nbgrader={"grade": true, "grade_id": "share-right-check", "locked": true, "points": 1, "schema_version": 3, "solution": false} tags=["nbval-check-output"]
-hints = "The diagonal has those that were classified correctly.", "A class's images are the sum of its row."
-checks.example("share_right", share_right, torch.tensor([[8, 2], [1, 3]]), torch.tensor([0.8, 0.75]), *hints)
+checks.share_right(share_right)
 
 # %%
 shares = share_right(matrix)
@@ -160,10 +159,7 @@ def mirror(images):
 
 
 # %% nbgrader={"grade": true, "grade_id": "mirror-check", "locked": true, "points": 1, "schema_version": 3, "solution": false} tags=["nbval-check-output"]
-before, after = torch.tensor([[[1, 2], [3, 4]]]), torch.tensor([[[2, 1], [4, 3]]])
-checks.example(
-    "mirror", mirror, before, after, "Rows stay, columns change places: which axis is that?", "images.flip(2)"
-)
+checks.mirror(mirror)
 
 # %% [markdown]
 # The experiment: three seeds each, and as many steps for all. With the mirror, every image is there twice, and is

@@ -1199,12 +1199,11 @@ if quick:
 lab.draw(my_run().model)
 
 # %% [markdown]
-# And take it home: one page, which needs no network, no Python and no internet. Send it to a friend, and open it on a
-# phone.
+# And take it home: one page that runs your network by itself, without Python and without internet. Open it on a phone,
+# send it to a friend. Beside it lies the same network as ONNX, for other programs.
 
 # %%
-page = lab.take_home(my_run().model, "my_network.html")
-print(page.name, f"{page.stat().st_size / 1000:.0f} kB")
+lab.take_home(my_run().model, "my_network.html")
 
 # %% [markdown]
 # ## 17. The record
