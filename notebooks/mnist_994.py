@@ -180,14 +180,15 @@ checks.grow(grow)
 # %% [markdown]
 # <details><summary>The same for a whole network at once</summary>
 #
-# Write $k_l$ and $s_l$ for kernel and stride of layer $l$. The jump after layer $l$ is the product of the strides so
-# far, $j_l = s_1 s_2 \cdots s_l$ with $j_0 = 1$. Each layer adds $(k_l - 1)\, j_{l-1}$ pixels to a field that begins
-# as one pixel. Add them up, and the field of the last of $L$ layers is
+# Call the kernels of the layers k₁, k₂, k₃ … and their strides s₁, s₂, s₃ … The jump after a layer is the product of all
+# strides so far. Each layer adds its kernel less one, times the jump before it, to a field that begins as one pixel:
 #
-# $$r_L = 1 + \sum_{l=1}^{L} (k_l - 1) \prod_{i=1}^{l-1} s_i .$$
+# ```text
+# field = 1 + (k₁ - 1) + (k₂ - 1)·s₁ + (k₃ - 1)·s₁·s₂ + (k₄ - 1)·s₁·s₂·s₃ + …
+# ```
 #
 # Where a unit's field *begins* follows the same way from the paddings. Araujo, Norris and Sim, "Computing Receptive
-# Fields of Convolutional Neural Networks" (Distill 2019) derive both, and say what changes when a network branches.
+# Fields of Convolutional Neural Networks" (Distill 2019), derive both, and say what changes when a network branches.
 #
 # </details>
 #
@@ -331,7 +332,7 @@ print(f"{first.title} ({first.name}) sees {first.field.size[0]} pixels")
 #     print(f"{layer.title:28} {layer.parameters:>6,} {layer.multiply_adds:>10,}")
 # ```
 #
-# To save time, the second convolution: it takes more than half of all multiply-adds, at 28x28 places. To save parameters,
+# To save time, the second convolution: it takes nearly three quarters of all multiply-adds, at 28x28 places. To save parameters,
 # any of the three from 16 to 32 channels: each has 4,640.
 #
 # </details>
@@ -376,7 +377,7 @@ for batch, truth in zip(data.train.images.split(128)[:60], data.train.labels.spl
 print("loss:", ", ".join(f"{float(loss):.2f}" for loss in losses[::10]))
 
 # %% [markdown]
-# The loss begins near 2.3, which is $\ln 10$: "one in ten" for every class. Then it falls.
+# The loss begins near 2.3, the natural logarithm of 10: "one in ten" for every class. Then it falls.
 #
 # Three names that you will meet from here on:
 #
@@ -490,8 +491,8 @@ compare("flaw", "without it")
 # In training it uses the batch's own numbers, and keeps a running mean and variance for later, when images come one by
 # one. In eval mode it uses the running ones: an answer must not depend on which other images happen to be in the batch.
 #
-# **Exercise 7.** Both modes. Divide by $\sqrt{\text{variance} + \varepsilon}$; the small $\varepsilon$ keeps a channel
-# that is constant from being divided by zero. The variance of a batch is the mean of the squared distances from the mean
+# **Exercise 7.** Both modes. Divide by the square root of variance + `eps`; that small number keeps a channel that is
+# constant from being divided by zero. The variance of a batch is the mean of the squared distances from the mean
 # (PyTorch calls that `correction=0`).
 
 
