@@ -28,6 +28,7 @@ from tqdm import tqdm
 from lab import _place
 from lab._files import FileError, write_whole
 from lab.course.kernel import KERNEL_NAME, environment, this_python
+from lab.course.page import page_of
 from lab.errors import LabError
 from lab.notebook import RESULT_TYPE
 from lab.rules import Rubric, load_rubric, meets
@@ -398,10 +399,8 @@ def _whole(result: dict[str, Any], name: str) -> int | None:
 
 def _write_page(notebook: nbformat.NotebookNode, path: Path) -> bool:
     """The notebook as one HTML file; False where nbconvert can't make one of it."""
-    from nbconvert import HTMLExporter
-
     try:
-        page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook)
+        page = page_of(notebook, path.stem)
     except (Exception, KeyboardInterrupt):  # of any of its templates and filters: the result does not hang on the page
         return False
     write_whole(path, page)
