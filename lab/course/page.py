@@ -36,7 +36,7 @@ def page_of(notebook: nbformat.NotebookNode, name: str) -> str:
     """The page's text. name: its title where the notebook has no heading. Raises whatever nbconvert does."""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(embed_images=True)
+    exporter = HTMLExporter()  # embed_images would close a <details> where its text begins
     page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title_of(notebook) or name}})
     dark, _, _ = exporter.environment.loader.get_source(exporter.environment, "static/theme-dark.css")
     style = f"<style>{STYLE}\n@media (prefers-color-scheme: dark) {{\n{dark}\n{_BY_NIGHT}}}</style>"

@@ -25,6 +25,17 @@ def notebook(*markdown: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_markdown_cell, markdown), code])
 
 
+def test_what_is_folded_stays_folded() -> None:
+    text = (
+        "# T\n\n<details><summary>An answer</summary>\n\n```python\nfolded = 1\n```\n\nand why\n\n</details>\n\nafter"
+    )
+    page = page_of(notebook(text), "t")
+    folded = page[page.index("<details>") : page.index("</details>")]
+    assert "folded" in folded
+    assert "and why" in folded
+    assert "after" not in folded
+
+
 @pytest.mark.parametrize(
     ("markdown", "title"),
     [
