@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import click
@@ -23,6 +23,7 @@ from benchmarks.records import HOME, Record
 from benchmarks.report import TARGET
 from benchmarks.search import HELD_OUT, evaluate, whole
 from lab.data import Data, load
+from lab.experiments import EXPERIMENTS, Variant, record_name, trained
 from lab.graph import capture
 from lab.layers import layer_table
 from lab.models import LabNet, SeedNet, SprintNet, StagesNet
@@ -40,12 +41,13 @@ class Size:
 
     seeds: int = 10
     ablation_seeds: int = 5
+    experiment_seeds: int = 8
     images: int = 60_000  # to train on
     laps: int = 19  # of the baselines, at most
     repeats: int = 10  # of a short timing
 
 
-QUICK = Size(seeds=2, ablation_seeds=1, images=6_000, laps=1, repeats=2)
+QUICK = Size(seeds=2, ablation_seeds=1, experiment_seeds=1, images=6_000, laps=1, repeats=2)
 
 
 ABLATIONS: dict[str, Record] = {
@@ -113,6 +115,11 @@ def race(size: Size) -> Contestants:
 def peak(size: Size) -> Contestants:
     """The most accurate with fewer than 20,000 parameters."""
     return _track("peak", PRESETS["peak"], size)
+
+
+def small(size: Size) -> Contestants:
+    """99.4 % with fewer than 8,000 parameters."""
+    return _track("small", PRESETS["small"], size)
 
 
 def tiny(size: Size) -> Contestants:
@@ -212,13 +219,39 @@ def growth(size: Size) -> Contestants:
     )
 
 
+def experiments(size: Size) -> Contestants:
+    """The notebook's experiments, on held-out images: many seeds of each row."""
+    data = load("mnist").split(seed=0).limit(size.images)
+    train_once_a_seed = cache(lambda build, recipe, seed: trained(build, recipe, data, seed))
+
+    def measured(row: Variant) -> Iterator[Record]:
+        for seed in range(size.experiment_seeds):
+            model, history = train_once_a_seed(row.build, row.recipe, seed)  # some rows share their runs
+            yield {
+                "seed": seed,
+                "accuracy": row.reading(model, history, data),
+                "seconds": history.seconds,
+                "parameters": baselines.parameter_count(model),
+                "precision": history.precision,
+                "recipe": asdict(history.recipe),
+            }
+
+    return {
+        record_name(name, label): measured(row)
+        for name, one in EXPERIMENTS.items()
+        for label, row in one.variants.items()
+    }
+
+
 PARTS = {
     "race": race,
     "peak": peak,
+    "small": small,
     "tiny": tiny,
     "gpu": gpu,
     "loop": loop,
     "ablation": ablation,
+    "experiments": experiments,
     "growth": growth,
 }
 

@@ -15,11 +15,12 @@ from benchmarks import records
 from benchmarks.records import HOME, Record
 from lab import stats
 from lab._files import write_whole
+from lab.experiments import EXPERIMENTS, record_name
 from lab.plots import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 
 TARGET = 0.994
 TEST_IMAGES = 10_000
-TRACKS = ("peak", "tiny")
+TRACKS = ("peak", "small", "tiny")
 PUBLISHED_EPOCH = 11
 """At which the seed baseline first passes 99.4 % in its own published log."""
 README = HOME.parent / "README.md"
@@ -67,15 +68,27 @@ def facts(home: Path) -> Record:
         context["ablation"] = _ablation(parts["ablation"]["records"])
     if "growth" in parts:
         context["growth"] = parts["growth"]["records"]
+    if "experiments" in parts:
+        context["experiments"] = _experiments(parts["experiments"]["records"])
     return context
 
 
 def _runs(records: list[Record]) -> Record:
     """Accuracy and time over the seeds of one contestant."""
-    accuracies = [record["accuracy"] for record in records]
     seconds = [record["seconds"] for record in records]
-    mean, deviation = stats.spread(accuracies)
     shown = ("parameters", "target", "precision", "images", "recipe")
+    return _accuracies(records) | {
+        "seconds": statistics.mean(seconds),
+        "quickest": min(seconds),
+        "slowest": max(seconds),
+        **{name: records[0][name] for name in shown if name in records[0]},
+    }
+
+
+def _accuracies(records: list[Record]) -> Record:
+    """Accuracy over seeds."""
+    accuracies = [record["accuracy"] for record in records]
+    mean, deviation = stats.spread(accuracies)
     return {
         "seeds": len(records),
         "accuracies": accuracies,
@@ -83,10 +96,8 @@ def _runs(records: list[Record]) -> Record:
         "deviation": deviation,
         "margin": _margin(accuracies),
         "worst": min(accuracies),
-        "seconds": statistics.mean(seconds),
-        "quickest": min(seconds),
-        "slowest": max(seconds),
-        **{name: records[0][name] for name in shown if name in records[0]},
+        "best": max(accuracies),
+        "parameters": records[0]["parameters"],
     }
 
 
@@ -171,6 +182,17 @@ def _ablation(records: dict[str, list[Record]]) -> Record:
             "seeds": len(several),
         }
     return rows
+
+
+def _experiments(records: dict[str, list[Record]]) -> list[Record]:
+    """The notebook's experiments in its order: a question, and its rows."""
+    return [
+        {
+            "question": one.question,
+            "rows": {label: _accuracies(records[record_name(name, label)]) for label in one.variants},
+        }
+        for name, one in EXPERIMENTS.items()
+    ]
 
 
 def _searches() -> list[Record]:

@@ -5,6 +5,7 @@ somebody else's.
 """
 
 import re
+from importlib import metadata
 from pathlib import Path
 
 from lab.errors import LabError
@@ -21,6 +22,24 @@ def root() -> Path | None:
     except OSError:
         return None
     return beside if _OURS.search(project) else None
+
+
+def shipped(folder: str, pattern: str) -> list[Path]:
+    """What comes with the lab besides its package: files of a `folder` of the repository that match a glob `pattern`.
+
+    In a clone they lie there; pip puts those that pyproject.toml lists as data files into share/lab994/`folder`.
+    None of them where neither has any.
+    """
+    beside = root()
+    if beside is not None:
+        return sorted((beside / folder).glob(pattern))
+    try:
+        files = metadata.files("lab994") or []
+    except metadata.PackageNotFoundError:
+        return []
+    place = ("share", "lab994", *folder.split("/"))
+    found = [Path(str(file.locate())) for file in files if file.match(pattern)]
+    return sorted(path for path in found if path.is_file() and path.parent.parts[-len(place) :] == place)
 
 
 def in_the_way(folder: Path) -> Path | None:

@@ -5,6 +5,7 @@ stay the errors that they are: papermill, nbclient and nbgrader see a NameError 
 """
 
 import difflib
+import importlib
 import linecache
 import re
 import sys
@@ -12,25 +13,25 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from lab import ready
+from lab import _hosted, ready
 
 
 def set_up() -> None:
     """Check that this Python is ready, and turn the notebook's two commonest errors into one line each.
 
-    On Colab, missing packages are fetched; elsewhere they are named. Outside IPython nothing is turned, and a second
-    call changes nothing. Raises ready.NotReady.
+    On Colab, the lab is fetched from the repository that the notebook was opened from, and so are missing packages;
+    elsewhere these are named. Outside IPython nothing is turned, and a second call changes nothing. Raises
+    ready.NotReady.
     """
+    if _hosted.on_colab() and _hosted.renew():
+        importlib.import_module("lab.classroom").set_up()  # the new one's
+        return
     ready.check_versions()
-    ready.install_missing() if _on_colab() else ready.check_packages()
+    ready.install_missing() if _hosted.on_colab() else ready.check_packages()
     ready.check_cache()
     shell = _shell()
     if shell is not None:
         shell.set_custom_exc((NameError, NotImplementedError), _show)
-
-
-def _on_colab() -> bool:
-    return "google.colab" in sys.modules
 
 
 def _shell() -> Any:
@@ -70,7 +71,7 @@ def _still_open(cell: str) -> str:
 
 
 def _not_made(name: str, where: str, names: list[str]) -> str:
-    menu = "Runtime > Run before" if _on_colab() else "Run > Run All Above Selected Cell"
+    menu = "Runtime > Run before" if _hosted.on_colab() else "Run > Run All Above Selected Cell"
     text = (
         f"`{name}` is not there yet{where}: it is made in an earlier cell that has not run, or has failed. "
         f"{menu}, then run this one again."

@@ -10,8 +10,10 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from lab.graph import Graph
     from lab.layers import Layer
     from lab.runs import Run
+    from lab.train import Recipe
 
 WRONG, INTERRUPTED = 2, 130
 
@@ -97,11 +100,55 @@ def _shape(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return c, h, w
 
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _input_shape = click.option("--input", "input_shape", metavar="CxHxW", callback=_shape, help="Shape of one image.")
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_seed = click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the first weights and of training."
+_SEED = click.IntRange(0, 2**32 - 1)
+_seed = click.option("--seed", type=_SEED, default=0, help="Seed of the first weights and of training.")
+_RECIPE_OPTIONS = (
+    click.option("--preset", help="A record's recipe: sprint, peak, small or tiny."),
+    click.option(
+        "--recipe",
+        "recipe_file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A recipe in a TOML or JSON file: the settings that differ from the lab's own.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Change one setting, such as averaging=0.999, augment.degrees=15 or augment=none. May be repeated.",
+    ),
 )
+
+
+def _recipe_options(command: _Command) -> _Command:
+    """--preset, --recipe and --set."""
+    for option in reversed(_RECIPE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _recipe(otherwise: Callable[[], Recipe], preset: str | None, file: Path | None, settings: Sequence[str]) -> Recipe:
+    """The recipe that these options name: a preset's, a file's, or what there is otherwise; then what is set in it."""
+    from lab.presets import preset_or_default
+    from lab.recipes import load_recipe, with_settings
+
+    if preset is not None and file is not None:
+        raise click.UsageError("--preset and --recipe both name a recipe: take one, and change it with --set.")
+    recipe = load_recipe(file) if file is not None else preset_or_default(preset).recipe if preset else otherwise()
+    return with_settings(recipe, settings)
+
+
+def _recipe_line(recipe: Recipe) -> str:
+    """What it changes in the lab's own recipe, as --set takes it."""
+    from lab.recipes import settings_of
+
+    own = "the lab's own"
+    return f"recipe: {', '.join(settings_of(recipe)) or own}"
+
+
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a machine to read.")
 
 
@@ -122,25 +169,37 @@ def main(debug: bool) -> None:
 @main.command()
 @click.argument("target")
 @_input_shape
+@click.option("--time", "timed", is_flag=True, help="Measure the milliseconds of each layer here, for a batch.")
 @_as_json
-def inspect(target: str, input_shape: tuple[int, int, int] | None, as_json: bool) -> None:
+def inspect(target: str, input_shape: tuple[int, int, int] | None, timed: bool, as_json: bool) -> None:
     """Print TARGET's layer table: shape, parameters, multiply-adds and receptive field of every executed layer.
 
-    Images are 1x28x28 if --input does not say otherwise.
+    Images are 1x28x28 if --input does not say otherwise. With --time the forward pass of a batch of random images is
+    measured, of 256 or as many as the memory allows.
     """
     with Child(target) as child:  # imports torch while this process does
         from lab.graph import TO_DESCRIBE
         from lab.layers import layer_table
 
         graph = child.graph(input_shape or (1, 28, 28), TO_DESCRIBE)
-    layers = layer_table(graph)
+    layers, images, spent = layer_table(graph), 0, None
+    if timed:
+        from lab.timing import fitting_images, milliseconds
+
+        images = fitting_images(graph)
+        spent = milliseconds(graph, images)
     if as_json:
-        _say(json.dumps(_inspection(target, graph, layers), indent=1))
+        _say(json.dumps(_inspection(target, graph, layers, images, spent), indent=1))
     else:
-        _print_table(target, graph, layers)
+        _print_table(target, graph, layers, images, spent)
 
 
-def _inspection(target: str, graph: Graph, layers: list[Layer]) -> dict[str, Any]:
+def _inspection(
+    target: str, graph: Graph, layers: list[Layer], images: int, spent: list[float] | None
+) -> dict[str, Any]:
+    rows = [layer.to_dict() for layer in layers]
+    if spent is not None:
+        rows = [row | {"milliseconds": round(time, 4)} for row, time in zip(rows, spent, strict=True)]
     return {
         "target": target,
         "input_shape": graph.input_shape,
@@ -148,11 +207,11 @@ def _inspection(target: str, graph: Graph, layers: list[Layer]) -> dict[str, Any
         "parameters": graph.parameters,
         "multiply_adds": sum(layer.multiply_adds for layer in layers),
         "idle": [idle.model_dump() for idle in graph.idle],
-        "layers": [layer.to_dict() for layer in layers],
-    }
+        "layers": rows,
+    } | ({} if spent is None else {"timed_images": images, "milliseconds": round(sum(spent), 4)})
 
 
-def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
+def _print_table(target: str, graph: Graph, layers: list[Layer], images: int, spent: list[float] | None) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -166,9 +225,10 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=beside, pad_edge=False, show_edge=False)
     for heading in ("layer", "path", "output"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("para-\nmeters", "multiply-\nadds", "sees,\npixels", "jump"):
+    time = [] if spent is None else [f"ms, {images}\nimages"]
+    for heading in ("para-\nmeters", "multiply-\nadds", *time, "sees,\npixels", "jump"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for layer in layers:
+    for place, layer in enumerate(layers):
         field = layer.field
         whole = field.clipped == graph.input_shape[1:]
         sees = f"{_sides(field.size)}{' all' if whole else ''}"
@@ -176,12 +236,14 @@ def _print_table(target: str, graph: Graph, layers: list[Layer]) -> None:
         costs = (
             f"{layer.parameters:,}" if layer.parameters else "",
             f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+            *([] if spent is None else [f"{spent[place]:.2f}"]),
         )
         names = (layer.title.replace("→", arrow), harmless(layer.name))
         table.add_row(*names, _sides(layer.shape), *costs, sees, jump)
     table.add_section()
     total = sum(layer.multiply_adds for layer in layers)
-    table.add_row("total", "", _sides(graph.output_shape), f"{graph.parameters:,}", f"{total:,}", "", "")
+    sums = (f"{graph.parameters:,}", f"{total:,}", *([] if spent is None else [f"{sum(spent):.2f}"]))
+    table.add_row("total", "", _sides(graph.output_shape), *sums, "", "")
     console.print(table)
     for idle in graph.idle:
         _say(f"no effect: {idle.text}")
@@ -195,50 +257,78 @@ def _sides(sizes: Any) -> str:
 @click.argument("target")
 @_input_shape
 @click.option("--rubric", help="mnist_994 (if you do not say), mnist_8k, mnist_5k, fashion, or a TOML file.")
-@click.option("--train", is_flag=True, help="Train it first with the lab's recipe, and judge epochs and accuracy too.")
-@_seed
+@click.option("--train", is_flag=True, help="Train it first, and judge epochs and accuracy too.")
+@click.option("--quick", is_flag=True, help="Of a copy: leave out the exercises that have to be trained.")
+@click.option("--seed", type=_SEED, help="Seed of the first weights and of training; 0 if you do not say.")
+@click.option("--seeds", type=click.IntRange(1), default=1, help="Train so often; the mean accuracy is judged.")
+@_recipe_options
 @_as_json
 def check(
-    target: str, input_shape: tuple[int, int, int] | None, rubric: str | None, train: bool, seed: int, as_json: bool
+    target: str,
+    input_shape: tuple[int, int, int] | None,
+    rubric: str | None,
+    train: bool,
+    quick: bool,
+    seed: int | None,
+    seeds: int,
+    preset: str | None,
+    recipe_file: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Check TARGET against the assignment's rules, one verdict each. Status 1 if a rule fails.
 
-    Your copy of one of the lab's notebooks is checked exercise by exercise, with the points it has got so far;
+    Your copy of one of the lab's notebooks is checked exercise by exercise, with the points it has got so far. Networks
+    of your own are trained for that, which takes minutes, unless --quick leaves those exercises out.
     NOTEBOOK.ipynb:MyNet, --train or --rubric judge the network in it.
 
     The accuracy of a saved graph is measured with the weights that it brings. Other targets have no trained weights:
-    --train makes some. With --input, for images of another shape than the rubric's, accuracy is not measured.
+    --train makes some, by the recipe that the rubric names if you name none. With --input, for images of another shape
+    than the rubric's, accuracy is not measured.
     """
     if target.endswith(".ipynb") and not (train or rubric or input_shape):
         from lab.course.exercises import has_exercises
 
         if has_exercises(target):
-            _check_exercises(target, as_json)
+            _check_exercises(target, quick, as_json)
+    if quick:
+        raise click.UsageError("--quick is for a copy of one of the lab's notebooks, checked exercise by exercise.")
     if input_shape is not None and train:
         raise click.UsageError("--train trains on the rubric's own images: leave --input out.")
+    if not train and (preset or recipe_file or settings or seeds > 1):
+        raise click.UsageError("--preset, --recipe, --set and --seeds are for a training: add --train.")
     with Child(target) as child:  # imports torch while this process does
         from lab import runs
+        from lab.recipes import recipe_of
         from lab.rules import load_rubric
 
         assignment = load_rubric(rubric or "mnist_994")
+        if seed is not None:
+            settings = (*settings, f"seed={seed}")
+        recipe = _recipe(lambda: recipe_of(assignment), preset, recipe_file, settings) if train else None
         if input_shape is not None:
             assignment = assignment.model_copy(update={"input_shape": input_shape})
         graph = child.graph(assignment.input_shape)
-    verdicts = runs.check(graph, assignment, seed if train else None, is_saved(target))
+    verdicts = runs.check(graph, assignment, recipe, seeds, is_saved(target))
     failed = any(verdict.passed is False for verdict in verdicts)
     if as_json:
         report = {"target": target, "rubric": assignment.title, "passed": not failed}
+        report |= {"recipe": asdict(recipe) if recipe is not None else None}
         _say(json.dumps(report | {"verdicts": [verdict.to_dict() for verdict in verdicts]}, indent=1))
     else:
         _say("\n".join(verdict.line() for verdict in verdicts))
+        if recipe is not None:
+            _say(_recipe_line(recipe))
     sys.exit(1 if failed else 0)
 
 
-def _check_exercises(notebook: str, as_json: bool) -> NoReturn:
+def _check_exercises(notebook: str, quick: bool, as_json: bool) -> NoReturn:
     """The points of a student's copy so far. Status 1 if some are still to be had."""
-    from lab.course.exercises import check_copy
+    from lab.course.exercises import check_copy, trains
 
-    report = check_copy(notebook)
+    if not quick and trains(notebook):
+        click.echo("Your networks are trained, which takes some minutes; --quick leaves them out.", err=True)
+    report = check_copy(notebook, quick=quick)
     passed = report.points == report.max_points
     if as_json:
         shown = {"target": notebook, "passed": passed, "points": report.points, "max_points": report.max_points}
@@ -254,44 +344,56 @@ def _check_exercises(notebook: str, as_json: bool) -> NoReturn:
 
 @main.command()
 @click.argument("target", required=False)
-@click.option("--preset", help="sprint, peak or tiny: a record's recipe, and its network if TARGET is left out.")
+@_recipe_options
 @click.option("--data", "dataset", default="mnist", help="mnist, fashion_mnist, kmnist or qmnist.")
-@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images: --set epochs=N.")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="How many runs, with seeds 0, 1, 2, …")
+@click.option("--validate", is_flag=True, help="Measure on 5,000 held-out training images; the test set is not read.")
 @click.option("--save", "folder", type=_FOLDER, help="Save the last run's network as a graph here.")
 @_as_json
 def train(
     target: str | None,
     preset: str | None,
+    recipe_file: Path | None,
+    settings: tuple[str, ...],
     dataset: str,
     epochs: int | None,
     seeds: int,
+    validate: bool,
     folder: Path | None,
     as_json: bool,
 ) -> None:
-    """Train TARGET (the lab's own network if left out), then read the test set once.
+    """Train TARGET, then read the test set once. Without TARGET: the preset's network, or the lab's own.
+
+    To choose between recipes or networks, add --validate. "One thing changed, over five seeds" is:
+    lab train net.py --set averaging=0.999 --seeds 5 --validate
 
     Prints accuracy per seed, mean, spread, the 95 % interval of the mean, and the time of training.
     """
-    from dataclasses import replace
-
     from lab.presets import preset_or_default
+    from lab.train import Recipe
 
-    chosen = preset_or_default(preset)
-    target = target or chosen.target
-    recipe = chosen.recipe if epochs is None else replace(chosen.recipe, epochs=epochs)
+    if epochs is not None:
+        settings = (*settings, f"epochs={epochs}")
+    recipe = _recipe(Recipe, preset, recipe_file, settings)
+    target = target or preset_or_default(preset).target
     with Child(target) as child:
         from lab import runs
         from lab.data import load
 
         graph = child.graph()
     data = load(dataset)
+    if validate:
+        data = data.split(seed=0)
+    measured_on = "validation" if validate else "test"
     if folder is not None:
         _try_to_save(graph, folder)  # what can't be written fails now and not after the training
     if not as_json:
         _say(f"{target}, {graph.parameters:,} parameters, {recipe.epochs} epochs")
+        _say(_recipe_line(recipe))
+        _say(f"accuracy on {measured_on} images:")
     done = []
-    for run in runs.train_each(graph, data, recipe, range(seeds)):
+    for run in runs.train_each(graph, data, recipe, range(recipe.seed, recipe.seed + seeds)):
         done.append(run)
         if not as_json:
             _say(f"seed {run.history.recipe.seed}: {run.accuracy:.2%} in {run.history.seconds:.1f} s")
@@ -300,11 +402,21 @@ def train(
 
         save(capture(done[-1].model), folder)
     interrupted = done[-1].history.interrupted
+    images = len(data.test if data.validation is None else data.validation)
     if as_json:
-        report = {"target": target, "preset": preset, "data": dataset, "parameters": graph.parameters}
+        report = {
+            "target": target,
+            "preset": preset,
+            "data": dataset,
+            "parameters": graph.parameters,
+            "measured_on": measured_on,
+            "images": images,
+        }
         _say(json.dumps(report | _summary(done), indent=1))
     else:
-        _print_summary(done, seeds, len(data.test))
+        _print_summary(done, seeds, images, measured_on)
+        if settings and not validate:
+            _say("To choose between recipes, add --validate: whoever chooses by the test set has trained on it.")
     sys.exit(INTERRUPTED if interrupted else 0)
 
 
@@ -330,15 +442,16 @@ def _summary(done: list[Run]) -> dict[str, Any]:
     return {"mean": mean, "standard_deviation": deviation, "runs": [run.to_dict() for run in done]}
 
 
-def _print_summary(done: list[Run], seeds: int, test_images: int) -> None:
+def _print_summary(done: list[Run], seeds: int, images: int, measured_on: str) -> None:
     from lab import stats
 
     accuracies, seconds = [run.accuracy for run in done], [run.history.seconds for run in done]
     mean, deviation = stats.spread(accuracies)
     _say(f"mean {mean:.2%} ± {deviation:.2%}, {len(done)} of {seeds} seeds, {stats.spread(seconds)[0]:.1f} s each")
     if len(done) > 1:
-        margin, images = stats.mean_margin(accuracies), stats.share_margin(mean, test_images)
-        _say(f"95 % interval: ± {margin:.2%} for the mean over seeds; ± {images:.2%} for the choice of test images")
+        of_seeds, of_images = stats.mean_margin(accuracies), stats.share_margin(mean, images)
+        choice = f"± {of_images:.2%} for the choice of {measured_on} images"
+        _say(f"95 % interval: ± {of_seeds:.2%} for the mean over seeds; {choice}")
 
 
 @main.command()

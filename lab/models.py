@@ -128,6 +128,13 @@ class PeakNet(StagesNet):
         super().__init__((16, 16, 24, 24, 24), activation=nn.SiLU)
 
 
+class SmallNet(StagesNet):
+    """The network of the preset small: 7,846 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__((12, 12, 14, 14, 14), activation=nn.SiLU, dropout=0.01)
+
+
 class TinyNet(StagesNet):
     """The network of the preset tiny: 3,833 parameters."""
 

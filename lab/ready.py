@@ -3,6 +3,7 @@
 Torch is not imported here: it may be the package that is too old.
 """
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -83,13 +84,17 @@ def install_missing() -> None:
     """
     absent = missing()
     while absent:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *(str(it) for it in absent)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            names = ", ".join(package.name for package in absent)
-            raise NotReady(f"pip could not fetch {names}: is there a network?\n{done.stderr.strip()}")
-        importlib.invalidate_caches()
+        pip_install(*(str(package) for package in absent), what=", ".join(package.name for package in absent))
         absent = [theirs for package in absent for theirs in _needs_of(package.name) if not _version(theirs)]
+
+
+def pip_install(*arguments: str, what: str) -> None:
+    """Call `pip install` without the dependencies of what it installs. Raises NotReady where it fails: no `what`."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise NotReady(f"pip could not fetch {what}: is there a network? Run this cell again.\n{done.stderr.strip()}")
+    importlib.invalidate_caches()
 
 
 def needs() -> list[Requirement]:

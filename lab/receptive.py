@@ -60,8 +60,10 @@ def receptive_field(network: Graph | nn.Module, name: str) -> Field:
 def footprint(graph: Graph, name: str, row: int | None = None, column: int | None = None) -> tuple[Interval, Interval]:
     """The same as `Field.box`, found a second way: rows and columns of the pixels with any gradient.
 
-    The gradient is taken in a linear twin of the network, in which nothing can cancel: positive weights, average
-    for max pooling, sums for products, no activations.
+    It is not the network's own gradient, which is zero where a ReLU is off, where another unit won the max pooling or
+    where two weights cancel. The gradient is taken in a twin with the same connections that is linear and in which
+    nothing can cancel: the same positive weights everywhere, average for max pooling, sums for products, no
+    activations. It shows which pixels *can* matter for any weights; which ones do is `effective_field`'s to say.
     """
     x = torch.zeros(1, *graph.input_shape, dtype=torch.float64, requires_grad=True)
     field, values = receptive_field(graph, name), {INPUT: x}

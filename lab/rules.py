@@ -70,6 +70,9 @@ class Rubric(BaseModel):
     """What a quick run of the assignment's notebook has to reach: it shows that everything works, no more."""
     learnt: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     """The accuracy below which no rule earns points: a network that has not learnt is not worth its layers."""
+    recipe: str | dict[str, Any] = Field(default_factory=dict)
+    """How its networks are trained where nobody says otherwise: a preset's name, or what is changed in the lab's own
+    recipe (lab/recipes.py reads it)."""
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
 
     def accuracy_bar(self, quick: bool) -> float:

@@ -7,20 +7,19 @@ The images stay in memory as one tensor; a batch is cut out, moved about and nor
 """
 
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import AveragedModel
-from tqdm.auto import tqdm
 
+from lab._bar import has_screen, progress_bar
 from lab._defaults import require_defaults
 from lab._modes import kept_modes
 from lab.augment import Affine, random_affine, random_gamma, to_input
@@ -30,6 +29,9 @@ from lab.graph import GraphNet
 from lab.muon import Muon
 from lab.operations import Dropout
 from lab.switches import is_on
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class TrainingError(LabError):
@@ -56,7 +58,7 @@ class Recipe:
     hardest: float = 1.0  # from the second epoch on, learn from this part of the images: those with the highest loss,
     sampled: float = 0.0  # and from this part, drawn from the others; the rest are skipped (the epoch counts whole)
     averaging: float = 0.995  # decay a step of the moving average of the weights; 0 keeps the last ones
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the processor gains from it
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where it is quicker
     seed: int = 0  # of the order, the augmentation and dropout; the network's first weights are the caller's
 
 
@@ -323,6 +325,12 @@ def check_recipe(recipe: Recipe) -> None:
     for name in ("muon", "weight_decay", "gamma"):
         if not 0 <= (value := getattr(recipe, name)) < math.inf:
             raise TrainingError(f"a recipe's `{name}` is a number from 0 up; this one is {value}.")
+    if not 0 <= recipe.seed < 2**63:
+        raise TrainingError(f"a recipe's `seed` is a whole number from 0 to 2**63 - 1; this one is {recipe.seed}.")
+    for name, value in asdict(recipe.augment).items() if recipe.augment is not None else ():
+        if not 0 <= value < (1 if name == "scale" else math.inf):
+            most = "less than 1" if name == "scale" else "finite"
+            raise TrainingError(f"a recipe's `augment.{name}` is at least 0 and {most}; this one is {value}.")
     if recipe.dropout is not None and not 0 <= recipe.dropout < 1:
         raise TrainingError(f"a recipe's `dropout` is at least 0 and less than 1; this one is {recipe.dropout}.")
     if recipe.optimizer == "sgd" and recipe.momentum == 0:
@@ -361,14 +369,20 @@ def _check(model: nn.Module, train: Labelled, recipe: Recipe) -> None:
 
 
 def _precision(recipe: Recipe, device: torch.device) -> str:
-    """bfloat16 where the processor has instructions for it, unless the recipe says."""
+    """bfloat16 where both the processor and the library that computes have instructions for it; or as the recipe says.
+
+    oneDNN may have been told to use fewer instructions than the processor has (ONEDNN_MAX_CPU_ISA); it then emulates
+    bfloat16, ten times slower than float32. It is asked and not timed: a busy moment must not change a history.
+    """
     if recipe.precision != "auto":
         return recipe.precision
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return "float32"
     instructions = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
-    has_any = device.type == "cpu" and any(supported() for supported in instructions if supported is not None)
-    return "bfloat16" if has_any else "float32"
+    has_any = any(supported() for supported in instructions if supported is not None)
+    return "bfloat16" if has_any and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 
 def _set_dropout(model: nn.Module, p: float | None) -> None:
@@ -389,15 +403,8 @@ def is_watched() -> bool:
     return is_on("LAB_PROGRESS", default=True)
 
 
-def _has_screen() -> bool:
-    """Is there something to draw a bar on: a terminal, or a notebook's page?"""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel") or sys.stderr.isatty()
-
-
 def _bar(steps: int, progress: bool | None) -> "tqdm[Any]":
-    shown = is_watched() and _has_screen() if progress is None else progress
-    return tqdm(total=steps, unit="step", disable=not shown, leave=False, dynamic_ncols=True)
+    return progress_bar(steps, is_watched() and has_screen() if progress is None else progress)
 
 
 def _state(epoch: Epoch) -> str:

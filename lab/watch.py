@@ -3,6 +3,7 @@
 import statistics
 import uuid
 
+from matplotlib.figure import Figure
 from torch import nn
 
 from lab import plots
@@ -29,7 +30,10 @@ def live_curves(target: float) -> Watcher:
 def _picture(history: History, target: float) -> dict[str, str]:
     axis = plots.curves(history, target)
     axis.set_xlim(0.5, history.recipe.epochs + 0.5)
-    axis.set_title(_in_words(history), fontsize=10)
+    figure = axis.get_figure()
+    assert isinstance(figure, Figure)
+    figure.axes[0].set_title(_in_words(history), fontsize=10)  # above both panels: between them are ticks
+    figure.tight_layout()
     return plots.bundle(axis)
 
 

@@ -26,11 +26,14 @@ train_limit = None  # use only so many training images; None: all, or 12,000 in 
 quick = None  # a short run, to see that everything works; None: if the environment's LAB_QUICK is on
 
 # %% tags=["setup"]
-try:
-    import lab.classroom
-except ModuleNotFoundError:  # a hosted notebook, such as Colab: fetch the lab
-    get_ipython().run_line_magic("pip", "install -q --no-deps git+https://github.com/the-994-lab/the-994-lab")
-    import lab.classroom
+from importlib.util import find_spec
+
+if not find_spec("lab"):  # on Colab: fetch the lab, and replace nothing that is there
+    get_ipython().run_line_magic("pip", "install -q --no-deps git+https://github.com/the-994-lab/the-994-lab@main")
+    assert find_spec("lab"), "pip could not fetch the lab: is there a network? Run this cell again."
+
+import lab.classroom
+
 lab.classroom.set_up()  # is everything there? And two common mistakes are told in one line
 
 # %% tags=["setup"]
@@ -229,6 +232,11 @@ def conv_block(c_in, c_out):
 # %% nbgrader={"grade": true, "grade_id": "conv-block-check", "locked": true, "points": 1, "schema_version": 3, "solution": false} tags=["nbval-check-output"]
 checks.conv_block(conv_block)
 
+# %%
+from lab.design import Log, Version
+
+log = Log(data, short)
+
 # %% [markdown]
 # **Exercise 4.** A network of your own within the rules, with a target, a prediction and, after the run, an analysis.
 # Three stages, each ended by a pooling, are a good start. Texture is fine detail, which pooling throws away: is it worth
@@ -271,7 +279,6 @@ def my_version():
 
 
 # %%
-from lab.design import Log, Version
 from lab.graph import capture
 from lab.layers import layer_table
 from lab.timing import milliseconds
@@ -289,7 +296,6 @@ plots.show(plots.budget(layer_table(my_graph), milliseconds(my_graph)))
 
 # %%
 recipe = Recipe(epochs=epochs, augment=None, seed=seed)
-log = Log(data, short)
 
 
 def my_run():

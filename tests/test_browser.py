@@ -210,7 +210,7 @@ def exercise(page):
     """It fails, red and in one line; is put right in the browser; passes."""
     run_all(page)
     failure = output(page, 1).locator("[data-mime-type='application/vnd.jupyter.stderr']")
-    expect(failure).to_contain_text("CheckFailed: out_size(28, 3) gave 25, wants 26", timeout=PATIENCE)
+    expect(failure).to_contain_text("CheckFailed: out_size(n=28, kernel=3) gave 25, expected 26", timeout=PATIENCE)
     assert "Traceback" not in failure.inner_text()
     red, green, blue = map(int, re.findall(r"\d+", failure.evaluate("e => getComputedStyle(e).backgroundColor"))[:3])
     assert red > green
@@ -220,7 +220,7 @@ def exercise(page):
     page.keyboard.press("Control+a")
     page.keyboard.insert_text(RIGHT)
     run_all(page)
-    expect(output(page, 1)).to_have_text("PASS out_size: 5 of 5 right.", timeout=PATIENCE)
+    expect(output(page, 1)).to_have_text("PASS out_size: right in 5 cases, and in 100 random ones.", timeout=PATIENCE)
 
 
 def explorer(page):

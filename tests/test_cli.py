@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from torch import nn
 
 import lab
 from lab import runs
+from lab.augment import Affine
 from lab.cli import main
 from lab.data import Data, Labelled
 from lab.graph import TO_TRAIN, capture, load, save
@@ -151,6 +152,18 @@ def test_table():
         "total                         10          218     24,496",
         "no effect: Linear 'spare': declared, and the output does not depend on it",
     ]
+
+
+def test_table_with_the_time_that_each_layer_takes(monkeypatch):
+    monkeypatch.setattr("lab.timing.milliseconds", lambda graph, images: [0.5 * images] * len(graph.operations))
+    lines = call("inspect", "net.py", "--time").stdout.splitlines()
+    assert lines[2].split() == ["layer", "path", "output", "meters", "adds", "images", "pixels", "jump"]
+    assert "ms, 256" in lines[1]
+    assert lines[4].split()[-3:] == ["128.00", "3x3", "1x1"]
+    assert lines[-2].split() == ["total", "10", "218", "24,496", "896.00"]
+    report = json.loads(call("inspect", "net.py", "--time", "--json").stdout)
+    assert (report["timed_images"], report["milliseconds"]) == (256, 896)
+    assert report["layers"][0]["milliseconds"] == 128
 
 
 def test_what_has_no_effect_is_data_in_json():
@@ -298,13 +311,52 @@ def test_check_that_fails():
     assert verdicts["accuracy"]["passed"] is None
 
 
-def test_check_with_training(small_data, monkeypatch):
-    monkeypatch.setattr(runs, "Recipe", lambda seed: Recipe(epochs=1, seed=seed))
-    result = call("check", "net.py", "--train", "--seed", 3)
+@pytest.fixture
+def recipes(monkeypatch) -> list[Recipe]:
+    """The recipes that networks are trained by, in order."""
+    seen, fit = [], runs.fit
+
+    def watched(model, data, recipe, *rest):
+        seen.append(recipe)
+        return fit(model, data, recipe, *rest)
+
+    monkeypatch.setattr(runs, "fit", watched)
+    return seen
+
+
+def test_check_with_training(small_data, recipes):
+    result = call("check", "net.py", "--train", "--seed", 3, "--set", "epochs=1")
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
     assert lines[1] == "PASS epochs: 1, limit 19."
     assert lines[6].startswith("FAIL accuracy: ")
+    assert lines[-1] == "recipe: epochs=1, seed=3"
+    assert recipes == [Recipe(epochs=1, seed=3)]
+
+
+@pytest.mark.parametrize(
+    ("rubric", "recipe"),
+    [
+        ("mnist_994", Recipe()),
+        ("mnist_8k", PRESETS["small"].recipe),
+        ("mnist_5k", PRESETS["tiny"].recipe),
+        ("fashion", Recipe(epochs=10, augment=None)),
+    ],
+)
+def test_a_rubric_names_its_recipe(small_data, recipes, rubric, recipe):
+    call("check", "net.py", "--rubric", rubric, "--train", "--set", "epochs=1")
+    call("check", "net.py", "--rubric", rubric, "--train", "--preset", "peak", "--set", "epochs=1")
+    assert recipes == [replace(recipe, epochs=1), replace(PRESETS["peak"].recipe, epochs=1)]
+
+
+def test_check_by_several_seeds_judges_their_mean(small_data, recipes):
+    result = call("check", "net.py", "--train", "--seeds", 2, "--set", "epochs=1", "--set", "seed=7", "--json")
+    assert [recipe.seed for recipe in recipes] == [7, 8]
+    report = json.loads(result.stdout)
+    assert report["recipe"] == asdict(Recipe(epochs=1, seed=7))
+    (verdict,) = (one for one in report["verdicts"] if one["rule"] == "accuracy")
+    mean, of_seeds = re.fullmatch(r"([\d.]+)%, the mean of 2 seeds \((.*)\)", verdict["figure"]).groups()
+    assert float(mean) == pytest.approx(sum(float(one.rstrip("%")) for one in of_seeds.split(", ")) / 2, abs=0.011)
 
 
 def test_check_of_a_saved_graph_measures_it(small_data):
@@ -325,6 +377,9 @@ def test_check_of_a_saved_graph_measures_it(small_data):
         (["--seed", "-1"], "Invalid value for '--seed': -1 is not in the range"),
         (["--seed", str(2**70)], "Invalid value for '--seed'"),
         (["--seed", "one"], "Invalid value for '--seed'"),
+        (["--set", "epochs=1"], "--preset, --recipe, --set and --seeds are for a training: add --train."),
+        (["--train", "--preset", "fast"], "there is no preset 'fast': take sprint, peak, small, tiny."),
+        (["--train", "--preset", "peak", "--recipe", "net.py"], "--preset and --recipe both name a recipe: take one"),
     ],
 )
 def test_check_called_wrongly(arguments, message):
@@ -339,33 +394,70 @@ def test_check_called_wrongly(arguments, message):
 def test_train(small_data):
     result = call("train", "net.py", "--epochs", 1, "--seeds", 2, "--save", "new/folder")
     assert result.exit_code == 0
-    header, first, second, mean, margins = result.stdout.splitlines()
+    header, recipe, measured, first, second, mean, margins, advice = result.stdout.splitlines()
     assert header == "net.py, 218 parameters, 1 epochs"
+    assert recipe == "recipe: epochs=1"
+    assert measured == "accuracy on test images:"
     assert first.startswith("seed 0: ")
     assert second.startswith("seed 1: ")
     assert mean.startswith("mean ")
     assert ", 2 of 2 seeds, " in mean
     assert margins.startswith("95 % interval: ± ")
     assert margins.endswith(" for the choice of test images")
+    assert advice.startswith("To choose between recipes, add --validate: ")
     saved = load("new/folder")
     assert saved.parameters == 218
     wanted = float(second.split()[2].rstrip("%"))  # the last run's network is the one that is saved
     assert 100 * runs.accuracy(saved.build(), small_data.test) == pytest.approx(wanted, abs=0.01)
 
 
-def test_train_with_a_preset(small_data, monkeypatch):
-    recipes, fit = [], runs.fit
-    monkeypatch.setattr(runs, "fit", lambda model, data, recipe, *_: recipes.append(recipe) or fit(model, data, recipe))
+def test_train_with_a_preset(small_data, recipes):
     result = call("train", "--preset", "sprint", "--epochs", 1)
     assert result.exit_code == 0
     graph = capture(SprintNet())
-    assert result.stdout.startswith(f"lab.models:SprintNet, {graph.parameters:,} parameters, 1 epochs\nseed 0: ")
+    assert result.stdout.startswith(
+        f"lab.models:SprintNet, {graph.parameters:,} parameters, 1 epochs\nrecipe: epochs=1"
+    )
     assert "interval" not in result.stdout, "one seed has none"
     assert recipes == [replace(PRESETS["sprint"].recipe, epochs=1)]
     result = call("train", "net.py", "--preset", "peak", "--epochs", 1, "--json")
     report = json.loads(result.stdout)
     assert (report["target"], report["preset"], report["parameters"]) == ("net.py", "peak", 218)
     assert recipes[1] == replace(PRESETS["peak"].recipe, epochs=1)
+
+
+def test_train_with_one_thing_changed_over_seeds(small_data, recipes):
+    result = call("train", "net.py", "--epochs", 1, "--set", "averaging=0.999", "--set", "augment=none", "--seeds", 2)
+    assert result.exit_code == 0
+    assert recipes == [Recipe(epochs=1, averaging=0.999, augment=None, seed=seed) for seed in (0, 1)]
+    assert result.stdout.splitlines()[1] == "recipe: epochs=1, augment=none, averaging=0.999"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mine.toml", 'epochs = 1\nschedule = "cosine"\n[augment]\ndegrees = 5\n'),
+        ("mine.json", json.dumps(asdict(Recipe(epochs=1, schedule="cosine", augment=Affine(degrees=5))))),
+    ],
+)
+def test_train_with_a_recipe_file(small_data, recipes, name, text):
+    Path(name).write_text(text)
+    assert call("train", "net.py", "--recipe", name, "--set", "seed=4").exit_code == 0
+    assert recipes == [Recipe(epochs=1, schedule="cosine", augment=Affine(degrees=5), seed=4)]
+
+
+def test_train_to_choose_leaves_the_test_set_alone(small_data, monkeypatch):
+    def closed():
+        raise AssertionError("the test set was read")
+
+    split = replace(small_data, validation=small_data.train, _read_test=closed)
+    monkeypatch.setattr(Data, "split", lambda data, seed: split)
+    result = call("train", "net.py", "--epochs", 1, "--validate", "--seeds", 2)
+    assert result.exit_code == 0, result.stderr
+    assert "\naccuracy on validation images:\n" in result.stdout
+    assert result.stdout.endswith(" for the choice of validation images\n")
+    report = json.loads(call("train", "net.py", "--epochs", 1, "--validate", "--json").stdout)
+    assert (report["measured_on"], report["images"]) == ("validation", 100)
 
 
 def test_train_as_json(small_data):
@@ -390,8 +482,13 @@ def test_interrupted_training_has_a_status_of_its_own(small_data, monkeypatch):
     ("arguments", "message"),
     [
         (["--data", "nope"], "There is no data set 'nope'. The lab knows mnist, "),
-        (["--preset", "fast"], "there is no preset 'fast': take sprint, peak, tiny."),
+        (["--preset", "fast"], "there is no preset 'fast': take sprint, peak, small, tiny."),
         (["--epochs", "0"], "Invalid value for '--epochs': 0 is not in the range x>=1"),
+        (["--set", "average=0.9"], "a recipe has no setting 'average': did you mean 'averaging'?"),
+        (["--set", "epochs=ten"], "a recipe's `epochs` is a whole number; not 'ten'."),
+        (["--set", "averaging=1"], "a recipe's `averaging` is at least 0 and less than 1; this one is 1.0."),
+        (["--recipe", "gone.toml"], "Invalid value for '--recipe': File 'gone.toml' does not exist."),
+        (["--recipe", "net.py"], "net.py is not a TOML file: "),
         (["--seeds", "0"], "Invalid value for '--seeds': 0 is not in the range x>=1"),
         (["--save", "net.py"], "Invalid value for '--save': Directory 'net.py' is a file."),
         (["--save", "net.py/folder"], "cannot save in net.py/folder: Not a directory. Choose another"),

@@ -1,7 +1,8 @@
 """The first cell in a hosted notebook: fetches the lab from the repository it was opened from, and replaces nothing.
 
 Colab is played by a Python of its own with links to those packages that Colab has, a `google.colab`, and a server for
-Colab's list of sessions. pip is real; git is told to take a clone of this repository for the one on the web.
+Colab's list of sessions. pip is real; git is told to take a clone of this repository for the lab's on the web, and for
+a fork's. What Colab may say, and what pip may do, are tried without a kernel.
 """
 
 import importlib.metadata
@@ -15,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -23,33 +25,41 @@ import pytest
 from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
-from lab import ready
+import lab
+from lab import _hosted, ready
 from lab.course import editions
 
 COLAB = [
-    *("torch", "torchvision", "numpy", "scipy", "matplotlib", "ipykernel", "ipython", "ipywidgets", "pillow"),
+    *("torch", "torchvision", "numpy", "scipy", "matplotlib", "ipykernel", "ipython", "ipywidgets"),
     *("click", "rich", "tqdm", "platformdirs", "pydantic", "safetensors", "nbformat", "nbclient", "jupytext"),
     *("nbconvert", "requests"),
     *("packaging", "pip", "setuptools"),
 ]
 """What Colab has of what the lab, its notebooks and pip use, with all that these depend on."""
+LAB = "https://github.com/the-994-lab/the-994-lab"
 FORK = "https://github.com/a-student/my-lab"
+OF_THE_FORK = "9.9.9"
+REQUIREMENTS = [f"{place}requirements.txt" for place in ("", "tests/", "benchmarks/", "notebooks/book/")]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Colab is Linux; links need rights on Windows")
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This working tree, committed on the branch `autumn/26`."""
+    """This working tree, committed on the branch `main`, and on the branch `autumn/26` with another version."""
     folder = tmp_path_factory.mktemp("web") / "clone"
-    folder.mkdir()
-    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
-        shutil.copy(editions.ROOT / name, folder)
-    for name in ("lab", "tests", "benchmarks"):
-        shutil.copytree(editions.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q", "-b", "autumn/26"], ["add", "."], [*who, "commit", "-q", "-m", "all"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE", *REQUIREMENTS):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(editions.ROOT / name, folder / name)
+    shutil.copytree(editions.ROOT / "lab", folder / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    commit = [[*git, "add", "."], [*git, "commit", "-q", "-m", "all"]]
+    for command in ([*git, "init", "-q", "-b", "main"], *commit, [*git, "checkout", "-q", "-b", "autumn/26"]):
+        subprocess.run(command, cwd=folder, check=True)
+    init = folder / "lab" / "__init__.py"
+    init.write_text(init.read_text().replace(f'"{lab.__version__}"', f'"{OF_THE_FORK}"'))
+    for command in commit:
+        subprocess.run(command, cwd=folder, check=True)
     return folder
 
 
@@ -122,29 +132,35 @@ def kernel(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 @pytest.fixture
 def web(clone: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """web(repository): the clone is what git finds there, and the wheels are all that pip finds."""
+    """web(repository, ...): the clone is what git finds there, and the wheels are all that pip finds."""
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_NO_COMPILE", "0")  # pip reads it as --no-compile
     monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # pip reads it as --no-build-isolation: setuptools is there
 
-    def at(repository: str) -> None:
-        for name, value in {"COUNT": "1", "KEY_0": f"url.file://{clone}.insteadOf", "VALUE_0": repository}.items():
-            monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    def at(*repositories: str) -> None:
+        there = [(clone if address in repositories else "/nowhere", address) for address in (LAB, FORK)]
+        monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
+        for number, (place, address) in enumerate(there):
+            monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", f"url.file://{place}.insteadOf")
+            monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", address)
 
-    at("https://example.invalid/nothing")
+    at()
     return at
 
 
 @pytest.fixture
 def opened_from(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """opened_from(file_id): what Colab's list of sessions then says about the notebook."""
-    said: dict[str, Any] = {}
+    """opened_from(file_id, ...): what Colab's list of sessions then says about the notebook, the last one for ever."""
+    said: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/api/sessions" else 404)
             self.end_headers()
-            self.wfile.write(json.dumps([said]).encode())
+            file_id = said.pop(0) if len(said) > 1 else said[0]
+            notebook = {"path": f"fileId={file_id}", "name": "mnist_994.ipynb", "type": "notebook"}
+            self.wfile.write(json.dumps([notebook]).encode())
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -153,7 +169,7 @@ def opened_from(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("COLAB_JUPYTER_IP", "127.0.0.1")
     monkeypatch.setenv("KMP_TARGET_PORT", str(server.server_port))
-    yield lambda file_id: said.update(path=f"fileId={file_id}", name="mnist_994.ipynb", type="notebook")
+    yield lambda *file_ids: said.extend(file_ids)
     server.shutdown()
     server.server_close()
 
@@ -167,15 +183,15 @@ def execute(*sources: str) -> list[Any]:
     return [cell.outputs for cell in cells]
 
 
-def set_up() -> list[str]:
+def set_up(name: str = "mnist_994") -> list[str]:
     """The notebook's set-up cells, the one that fetches the lab first."""
-    cells = editions.solved_edition("mnist_994").cells
+    cells = editions.solved_edition(name).cells
     return [cell.source for cell in cells if "setup" in cell.metadata.get("tags", [])]
 
 
 def exercises() -> list[str]:
-    """The answers of the solved edition, and their checks."""
-    return [cell.source for cell in editions.solved_edition("mnist_994").cells if "nbgrader" in cell.metadata]
+    """The answers of the solved edition's first section, and their checks."""
+    return [cell.source for cell in editions.solved_edition("mnist_994").cells if "nbgrader" in cell.metadata][:6]
 
 
 def pips() -> list[str]:
@@ -193,15 +209,17 @@ def test_the_lab_comes_from_the_fork_and_its_exercises_run(
 ) -> None:
     before = {path.name: path.lstat().st_mtime for path in packages.iterdir()}
     opened_from(quote(f"{FORK}/blob/autumn/26/notebooks/mnist_994.ipynb"))
-    web(FORK)
+    web(LAB, FORK)
     outputs = execute(*set_up(), *exercises(), *set_up(), "not_made_yet")
     assert errors(outputs) == ["NameError: name 'not_made_yet' is not defined"]
-    passed = [o.text for some in outputs for o in some if o.get("name") == "stdout" and o.text.startswith("PASS")]
-    assert len(passed) == len(exercises()) // 2 > 3
+    printed = "".join(o.text for some in outputs for o in some if o.get("name") == "stdout")
+    assert printed.count("PASS") == len(exercises()) // 2 == 3
+    assert printed.count(f"the lab, {OF_THE_FORK} on torch") == 2
     assert not [o.text for some in outputs for o in some if o.get("name") == "stderr"]
 
-    lab, *others = pips()  # the second run of the first cell asks for nothing
-    assert lab == f"install -q --no-deps git+{FORK}@autumn/26"
+    first, second, *others = pips()  # the second run of the first cell asks for nothing
+    assert first == f"install -q --no-deps git+{LAB}@main"
+    assert second == f"install --quiet --no-deps git+{FORK}@autumn/26 --force-reinstall"
     asked = [word for call in others for word in call.split() if word[0] != "-" and word != "install"]
     there = _closure(COLAB)
     assert all("--no-deps" in call for call in others)
@@ -216,30 +234,157 @@ def test_the_lab_comes_from_the_fork_and_its_exercises_run(
     assert fetched == {"lab994", *(Requirement(word).name for word in asked)}
 
 
-@pytest.mark.parametrize(
-    "file_id",
-    [
-        pytest.param("1aBcDeFgHiJkLmNoPqRsTuVwXyZ", marks=pytest.mark.slow),
-        quote("https://github.com/a/b;touch x/blob/c/d.ipynb"),
-    ],
-)
-def test_a_copy_in_drive_takes_the_repository_that_the_cell_names(
-    kernel: Path, web: Any, opened_from: Any, file_id: str
+@pytest.mark.parametrize("name", editions.names())
+def test_every_notebook_begins_with_the_same_few_lines(name: str) -> None:
+    assert set_up(name)[0] == set_up()[0]
+    assert len([line for line in set_up()[0].splitlines() if line]) <= 6
+
+
+@pytest.mark.slow
+def test_a_copy_in_drive_keeps_what_its_cell_names_and_a_fork_out_of_reach_is_told_in_one_line(
+    kernel: Path, web: Any, opened_from: Any
 ) -> None:
-    opened_from(file_id)
-    (repository,) = [line.split('"')[1] for line in set_up()[0].splitlines() if line.startswith("REPOSITORY")]
-    web(repository)
-    assert errors(execute(set_up()[0])) == []
-    assert pips()[0] == f"install -q --no-deps git+{repository}"
+    opened_from("1aBcDeFgHiJkLmNoPqRsTuVwXyZ", quote(f"{FORK}/blob/main/notebooks/mnist_994.ipynb"))
+    web(LAB)
+    drive, version, fork = execute(set_up()[0], "print(lab.__version__)", set_up()[0])
+    assert errors([drive]) == []
+    assert version[0].text == f"{lab.__version__}\n"
+    assert fork[0].ename == "NotReady"
+    assert fork[0].traceback == [f"NotReady: {fork[0].evalue}"]
+    assert fork[0].evalue.startswith(f"pip could not fetch the lab from {FORK} (branch main)")
+    first, *others, last = pips()
+    assert first == f"install -q --no-deps git+{LAB}@main"
+    assert [call for call in others if "git+" in call] == []
+    assert last == f"install --quiet --no-deps git+{FORK}@main --force-reinstall"
 
 
 def test_without_a_network_it_says_so(kernel: Path, web: Any) -> None:
-    (repository,) = [line.split('"')[1] for line in set_up()[0].splitlines() if line.startswith("REPOSITORY")]
-    os.environ["GIT_CONFIG_KEY_0"] = "url.file:///nowhere.insteadOf"
-    os.environ["GIT_CONFIG_VALUE_0"] = repository
     (outputs,) = execute(set_up()[0])
     (error,) = errors([outputs])
-    assert error == (
-        f"ImportError: pip could not fetch the lab from {repository}: is there a network? Run this cell again."
-    )
+    assert error == "AssertionError: pip could not fetch the lab: is there a network? Run this cell again."
     assert not list(kernel.glob("lab*"))
+
+
+# -- where is the notebook from? ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file_id", "told"),
+    [
+        (quote(f"{FORK}/blob/autumn/26/notebooks/mnist_994.ipynb"), (FORK, "autumn/26")),
+        (f"{LAB}/blob/main/notebooks/fashion.ipynb", (LAB, "main")),
+        ("1aBcDeFgHiJkLmNoPqRsTuVwXyZ", None),
+        (quote(f"{FORK}/blob/main/elsewhere/mnist_994.ipynb"), None),
+        (quote("https://github.com/a/b;touch x/blob/c/notebooks/d.ipynb"), None),
+        (quote("https://github.com/a/b/blob/c d/notebooks/d.ipynb"), None),
+        (quote("https://example.org/a/b/blob/c/notebooks/d.ipynb"), None),
+    ],
+)
+def test_where_the_notebook_is_from(opened_from: Any, file_id: str, told: tuple[str, str] | None) -> None:
+    opened_from(file_id)
+    assert _hosted.opened_from() == told
+
+
+def test_colab_may_say_nothing(opened_from: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLAB_JUPYTER_IP", "127.0.0.1:1/nothing?")
+    assert _hosted.opened_from() is None
+    monkeypatch.delenv("COLAB_JUPYTER_IP")
+    monkeypatch.delenv("KMP_TARGET_PORT")
+    assert _hosted.opened_from() is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        ({"url": FORK, "vcs_info": {"vcs": "git", "requested_revision": "autumn/26", "commit_id": "0"}}, "autumn/26"),
+        ({"url": FORK, "vcs_info": {"vcs": "git", "commit_id": "0"}}, ""),
+        ({"url": "file:///a/clone", "dir_info": {"editable": True}}, None),
+        (None, None),
+    ],
+)
+def test_where_the_lab_is_from(origin: Any, told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = SimpleNamespace(read_text=lambda name: origin and json.dumps(origin))
+    monkeypatch.setattr(_hosted.importlib.metadata, "distribution", lambda name: written)
+    assert _hosted.installed_from() == (None if told is None else (FORK, told))
+
+
+def test_a_lab_that_was_not_installed_is_from_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(_hosted.importlib.metadata, "distribution", absent)
+    assert _hosted.installed_from() is None
+
+
+# -- and is the lab from there? ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def colab(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """colab(beside, installed): where the notebook and the lab are from; gives what pip is then called with."""
+
+    def at(beside: Any, *installed: Any, returncode: int = 0) -> list[list[str]]:
+        calls: list[list[str]] = []
+        done = SimpleNamespace(returncode=returncode, stderr="fatal: no route to host\n")
+        answers = iter(installed)
+        monkeypatch.setattr(_hosted, "opened_from", lambda: beside)
+        monkeypatch.setattr(_hosted, "installed_from", lambda: next(answers))
+        monkeypatch.setattr(_hosted, "_import_anew", lambda: None)
+        monkeypatch.setattr(ready.subprocess, "run", lambda command, **_: calls.append(command) or done)
+        return calls
+
+    return at
+
+
+@pytest.mark.parametrize(
+    ("beside", "installed"),
+    [
+        (None, (LAB, "main")),  # a copy in Drive
+        ((LAB, "main"), (LAB, "main")),
+        ((FORK, "main"), None),  # a clone
+    ],
+)
+def test_a_lab_that_stays(colab: Any, beside: Any, installed: Any) -> None:
+    calls = colab(beside, installed)
+    assert _hosted.renew() is False
+    assert calls == []
+
+
+@pytest.mark.parametrize("beside", [(FORK, "main"), (LAB, "next")])
+def test_another_repository_or_branch_is_fetched_and_no_other_package(colab: Any, beside: tuple[str, str]) -> None:
+    calls = colab(beside, (LAB, "main"), beside)
+    assert _hosted.renew() is True
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    assert calls == [[*pip, f"git+{'@'.join(beside)}", "--force-reinstall"]]
+
+
+def test_a_fork_that_pip_can_not_fetch(colab: Any) -> None:
+    colab((FORK, "main"), (LAB, "main"), returncode=1)
+    with pytest.raises(ready.NotReady) as error:
+        _hosted.renew()
+    assert str(error.value) == (
+        f"pip could not fetch the lab from {FORK} (branch main), where this notebook was opened: is there a network? "
+        "Run this cell again.\nfatal: no route to host"
+    )
+
+
+def test_a_lab_that_pip_can_not_replace_is_not_fetched_for_ever(colab: Any) -> None:
+    colab((FORK, "main"), (LAB, "main"), (LAB, "main"))
+    with pytest.raises(ready.NotReady, match="Python still finds another one: restart the session"):
+        _hosted.renew()
+
+
+def test_every_module_is_imported_anew_and_the_name_lab_stays() -> None:
+    program = """
+import sys
+import lab.ready
+import lab._hosted
+from lab import stats
+lab._hosted._import_anew()
+assert sys.modules["lab"] is lab
+assert "lab.stats" not in sys.modules and not hasattr(lab, "ready")
+from lab import stats as new
+assert new is not stats and new is lab.stats
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=editions.ROOT)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -83,7 +83,8 @@ def test_requirements_resolve_on_every_python(python):
 
 def test_the_package_has_every_module_and_file(tmp_path):
     """Built as pip builds it, away from the clone: sub-packages, the page's files, rubrics, types, the version."""
-    for name in ("pyproject.toml", "README.md", *REQUIREMENTS):
+    shipped = ["notebooks/mnist_994.py", "notebooks/fashion.py", "benchmarks/results/experiments.json"]
+    for name in ("pyproject.toml", "README.md", *REQUIREMENTS, *shipped):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "lab", tmp_path / "lab", ignore=shutil.ignore_patterns("__pycache__"))
@@ -91,7 +92,10 @@ def test_the_package_has_every_module_and_file(tmp_path):
     subprocess.run([sys.executable, "-W", "ignore", "-c", build], cwd=tmp_path, check=True, capture_output=True)
     wheel = tmp_path / f"lab994-{lab.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
-        packed = {name for name in archive.namelist() if name.startswith("lab/")}
+        names = archive.namelist()
+    packed = {name for name in names if name.startswith("lab/")}
+    beside = {name.partition("/share/lab994/")[2] for name in names} - {""}
+    assert beside == set(shipped)
     assert packed == {
         f"lab/{p.relative_to(tmp_path / 'lab').as_posix()}" for p in (tmp_path / "lab").rglob("*") if p.is_file()
     }

@@ -86,7 +86,7 @@ def graded(course: Path, student: str) -> dict[str, float]:
 
 
 def mistakes(right: dict[str, str]) -> dict[str, str]:
-    """The first answer that is one function as it should be, the next one wrong, and one that writes to stderr."""
+    """Three answers that are one function each: one as it should be, a wrong one, a right one that writes to stderr."""
     first, second, third = [name for name, cell in right.items() if cell.count("\n    return ") == 1][:3]
     loud = "\n    import sys; print('careful', file=sys.stderr)\n    return "
     return {
@@ -97,7 +97,7 @@ def mistakes(right: dict[str, str]) -> dict[str, str]:
 
 
 def run_course(course: Path, whole: NotebookNode, solved: NotebookNode) -> dict[str, dict[str, float]]:
-    """A term with two students: one has everything right, the other has two mistakes and leaves the most open."""
+    """A term with two students: one has everything right, the other has a mistake and leaves the most open."""
     nbformat.write(whole, course / "source" / NAME / f"{NAME}.ipynb")
     nbgrader(course, "generate_assignment", NAME)
     released = course / "release" / NAME / f"{NAME}.ipynb"
@@ -114,15 +114,15 @@ def run_course(course: Path, whole: NotebookNode, solved: NotebookNode) -> dict[
         assert {exercise.name: exercise.points for exercise in ours[student]} == points[student]
     assert all(exercise.passed for exercise in ours["ada"])
     passed = {exercise.name: exercise.passed for exercise in ours["bob"]}
-    assert passed == dict.fromkeys(right) | dict(zip(mistakes(right), (True, False, False), strict=True))
+    assert passed == dict.fromkeys(right) | dict(zip(mistakes(right), (True, False, True), strict=True))
     check_damaged(course, damaged, list(right))
     return points
 
 
 def submit_damaged(course: Path, released: NotebookNode, right: dict[str, str]) -> Path:
-    """A third student's copy, right, which has lost an answer's metadata and two checks, of which one is elsewhere."""
-    path = submit(course, "cyd", released, right)
-    unnamed, unchecked, moved = list(right)[:3]
+    """A third student's copy, three answers of which have lost their metadata, their check, and their check's place."""
+    unnamed, unchecked, moved = three = list(right)[:3]
+    path = submit(course, "cyd", released, {name: right[name] for name in three})
     place = {cell.metadata.nbgrader.grade_id: cell for cell in released.cells if "nbgrader" in cell.metadata}
     released.cells.remove(place[f"{unchecked}-check"])
     released.cells.remove(place[f"{moved}-check"])
@@ -136,10 +136,11 @@ def check_damaged(course: Path, path: Path, names: list[str]) -> None:
     """nbgrader does what the lab's warnings say."""
     _, unchecked, moved = names[:3]
     theirs, ours = graded(course, "cyd"), check_copy(path)
+    answered = [exercise for exercise in ours.exercises if exercise.name in names[:3]]
     told = [name for name in names if any(f"no points for '{name}'" in warning for warning in ours.warnings)]
     assert told == [unchecked, moved]
-    assert all(exercise.passed for exercise in ours.exercises)
-    expected = {e.name: 0 if e.name in told else e.points for e in ours.exercises}
+    assert all(exercise.passed for exercise in answered)
+    expected = {e.name: 0 if e.name in told else e.points for e in answered}
     assert {name: theirs.get(name) or 0 for name in expected} == expected
 
 

@@ -1,6 +1,7 @@
 """Every figure: what it draws, that a reader can tell what it shows, and that no text is cut or overlaps."""
 
 from base64 import b64decode
+from io import BytesIO
 from itertools import combinations, pairwise
 
 import matplotlib as mpl
@@ -14,14 +15,15 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, Tick
 from matplotlib.colors import to_rgba
+from PIL import Image
 from torch import nn
 
 from lab import plots
 from lab._sources import catalogue
 from lab.graph import capture
 from lab.layers import layer_table
-from lab.models import SeedNet
-from lab.receptive import receptive_fields
+from lab.models import LabNet, SeedNet, TinyNet
+from lab.stats import Choice
 from lab.train import Epoch, History, Recipe
 
 IMAGES = torch.randint(0, 256, (13, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -126,10 +128,10 @@ def test_a_network_that_has_learnt_little_draws_sixty_of_its_mistakes():
         plt.close(axes.figure)
 
 
-def test_many_layers_are_bounded_too(fields):
-    axes = plots.growing_boxes(IMAGES[0], fields * 100)
+def test_many_layers_are_bounded_too(layers):
+    axes = plots.growing_boxes(IMAGES[0], layers * 100)
     assert sum(bool(axis.images) for axis in axes.figure.axes) == 60
-    assert f"60 of {100 * len(fields)} shown" in axes.figure.get_label()
+    assert f"60 of {100 * len(layers)} shown" in axes.figure.get_label()
     plt.close(axes.figure)
 
 
@@ -170,14 +172,15 @@ def test_maps_want_a_title_each():
 
 
 @pytest.fixture(scope="module")
-def fields():
+def layers():
     """Of a convolution and of the whole image."""
-    return receptive_fields(nn.Sequential(nn.Conv2d(1, 1, 5), nn.Conv2d(1, 10, 24)))
+    return layer_table(capture(nn.Sequential(nn.Conv2d(1, 1, 5), nn.Conv2d(1, 10, 24))))
 
 
-def test_growing_boxes(readable, fields):
-    small, large = readable(plots.growing_boxes(IMAGES[0], fields))
-    assert [ax.get_title() for ax in (small, large)] == ["layer 0\n5x5 pixels", "layer 1\n28x28 pixels"]
+def test_growing_boxes(readable, layers):
+    small, large = readable(plots.growing_boxes(IMAGES[0], layers))
+    assert small.get_title() == "conv 5x5 1→1,\n24x24\n(0)\n5x5 pixels"
+    assert large.get_title() == "conv 24x24 1→10,\n1x1\n(1)\n28x28 pixels"
     (box,) = small.patches
     assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (11.5, 11.5, 5, 5)  # pixels 12 to 16
     (box,) = large.patches
@@ -185,12 +188,57 @@ def test_growing_boxes(readable, fields):
     assert not box.get_clip_on()  # a frame around the whole image is drawn in full width
 
 
-def test_effective_fields(readable, fields):
+def test_the_panels_of_a_network_with_long_paths_do_not_touch(readable):
+    inner = nn.Sequential(nn.Conv2d(1, 16, 5, stride=2, dilation=2, padding=2), nn.MaxPool2d(3, 1))
+    net = nn.ModuleDict({"a_module_with_a_long_name": nn.ModuleDict({"and_a_second_one": inner})})
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net["a_module_with_a_long_name"]["and_a_second_one"](x)
+
+    panels = readable(plots.growing_boxes(IMAGES[0], layer_table(capture(Net())) * 2))
+    assert "…" in panels[0].get_title()
+    for one, other in pairwise(panels):
+        assert not one.title.get_window_extent().overlaps(other.title.get_window_extent())
+
+
+def test_jump_draws_units_above_the_pixels_that_they_see(readable):
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, padding=1))
+    (axis,) = readable(plots.jump(layer_table(capture(net))))
+    names = [text.get_text() for text in axis.get_yticklabels()]
+    assert names == ["image", "conv 1→4, 28x28\n(0)", "max pool, 14x14\n(2)", "conv 4→4, 14x14\n(3)"]  # no ReLU
+    image, conv, pool, second = (list(line.get_xdata()) for line in axis.lines)
+    assert image == conv == list(range(28))  # a unit is above the middle of what it sees
+    assert pool == second == [2 * i + 0.5 for i in range(14)]
+    said = [text.get_text() for text in axis.texts if text.get_text()]
+    assert said == ["jump 1, sees 3", "jump 2, sees 4", "jump 2, sees 8"]
+    arrows = [text for text in axis.texts if not text.get_text()]
+    assert [abs(arrow.xy[0] - arrow.xyann[0]) for arrow in arrows] == [1, 2, 2]
+    widths = [np.ptp(shade.get_xy()[:, 0]) for shade in axis.patches]
+    assert widths == [3, 4, 8]
+
+
+def test_jump_of_a_network_without_a_map_is_the_image_alone(readable):
+    (axis,) = readable(plots.jump(layer_table(capture(nn.Sequential(nn.Flatten(), nn.Linear(784, 10))))))
+    assert "No layer sees more than a pixel" in axis.figure.get_label()
+
+
+def test_effective_fields_share_one_stated_scale(readable, layers):
     before, after = torch.ones(28, 28) / 784, torch.eye(28) / 28
-    axes = readable(plots.effective_fields(before, after, fields[0]))
-    assert [ax.get_title() for ax in axes] == ["layer 0, before training", "layer 0, after training"]
-    assert torch.equal(torch.tensor(axes[1].images[0].get_array()), after)
-    assert [(ax.patches[0].get_x(), ax.patches[0].get_width()) for ax in axes] == [(11.5, 5)] * 2
+    left, right, bar = readable(plots.effective_fields(before, after, layers[0]))
+    assert [ax.get_title() for ax in (left, right)] == [
+        "before training\nat most 0.13 % a pixel",
+        "after training\nat most 3.6 % a pixel",
+    ]
+    assert left.figure.get_suptitle() == "conv 5x5 1→1, 24x24 (0)"
+    assert np.allclose(right.images[0].get_array(), 100 * after)
+    assert left.images[0].get_clim() == right.images[0].get_clim() == pytest.approx((0, 100 / 28))
+    assert bar.get_ylabel() == "share of a pixel, %"
+    assert [(ax.patches[0].get_x(), ax.patches[0].get_width()) for ax in (left, right)] == [(11.5, 5)] * 2
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------
@@ -198,32 +246,80 @@ def test_effective_fields(readable, fields):
 
 def test_budget(readable):
     table = layer_table(capture(SeedNet()))
-    (axis,) = readable(plots.budget(table))
-    assert [text.get_text() for text in axis.get_xticklabels()] == [
-        "parameters\n18,242",
-        "multiply-adds an image\n4,990,544",
-    ]
+    left, right = readable(plots.budget(table))
+    assert (left.get_title(), right.get_title()) == ("parameters\n18,242", "multiply-adds\n4,990,544")
     costly = [layer for layer in table if layer.parameters or layer.multiply_adds]
-    left, right = axis.containers
-    assert [bar.get_height() for bar in left] == pytest.approx([layer.parameters / 182.42 for layer in costly])
-    assert [bar.get_height() for bar in right] == pytest.approx([layer.multiply_adds / 49905.44 for layer in costly])
-    tops = [bar.get_y() for bar in left]
-    assert tops == sorted(tops)
-    assert axis.get_ylim() == (100, 0)  # the first layer on top
-    texts = [text.get_text() for text in axis.texts]
-    assert texts[0] == "conv2  25 %"
-    assert texts[-3:] == ["conv2  72 %", "conv3  5 %", "conv4  18 %"]
+    assert [text.get_text() for text in left.get_yticklabels()] == [layer.heading for layer in costly]
+    assert widths(left) == pytest.approx([layer.parameters / 182.42 for layer in costly])
+    assert widths(right) == pytest.approx([layer.multiply_adds / 49905.44 for layer in costly])
+    low, high = left.get_ylim()
+    assert low > high  # the first layer on top
+    assert [text.get_text() for text in right.texts] == [" 2 %", " 72 %", " 1 %", " 5 %", " 18 %"]
+
+
+def widths(axis: Axes) -> list[float]:
+    """Of the bars."""
+    return [bar.get_width() for bar in axis.containers[0]]
+
+
+@pytest.mark.parametrize("network", [LabNet, SeedNet, TinyNet])
+@pytest.mark.parametrize("timed", [False, True])
+def test_no_text_of_a_budget_lies_on_another(readable, network, timed):
+    table = layer_table(capture(network()))
+    axes = readable(plots.budget(table, [1.0 + i % 3 for i in range(len(table))] if timed else None))
+    texts = [text for axis in axes for text in [*axis.texts, axis.title, *axis.get_yticklabels()] if text.get_text()]
+    boxes = [text.get_window_extent() for text in texts if text.get_visible()]
+    names = len(axes[0].get_yticklabels())
+    assert len(boxes) >= names + 2
+    assert not any(one.overlaps(other) for one, other in combinations(boxes[: names + 40], 2))
+
+
+def test_time_is_the_third_bar_and_shows_what_multiply_adds_do_not(readable):
+    table = layer_table(capture(SeedNet()))
+    spent = [3.0 if layer.kind == "max_pool" else 0.25 for layer in table]
+    _, _, time = axes = readable(plots.budget(table, spent))
+    assert time.get_title() == "milliseconds\n13"
+    names = [text.get_text() for text in axes[0].get_yticklabels()]
+    assert names[-1] == "7 other layers"  # thirty take time, and a figure has 24 rows
+    assert len(names) == plots.ROWS
+    assert widths(time)[names.index("max pool, 14x14 (pool1)")] == pytest.approx(300 / 13)
+    for axis in axes:
+        assert sum(widths(axis)) == pytest.approx(100)
+
+
+def test_a_budget_of_nothing(readable):
+    readable(plots.budget(layer_table(capture(nn.Flatten()))))
 
 
 def test_comparison(readable):
     (axis,) = readable(plots.comparison({"ReLU on the logits": [0.95, 0.96], "without it": [0.981]}))
     assert [text.get_text() for text in axis.get_yticklabels()] == ["ReLU on the logits", "without it"]
-    assert axis.get_xlabel() == "validation accuracy, %  (dot: one seed, bar: mean)"
-    dots, means = axis.lines[::2], axis.lines[1::2]
-    assert [list(line.get_xdata()) for line in dots] == [pytest.approx([95, 96]), pytest.approx([98.1])]
-    assert [line.get_xdata()[0] for line in means] == pytest.approx([95.5, 98.1])
+    origins = [text.get_text() for text in axis.get_yticklabels(minor=True)]
+    assert origins == ["2 seeds, this machine", "1 seed, this machine"]
+    assert axis.get_xlabel() == "validation accuracy, %  (a dot a seed, bar: mean)"
+    two, mean, one = axis.lines
+    assert [list(line.get_xdata()) for line in (two, one)] == [pytest.approx([95, 96]), pytest.approx([98.1])]
+    assert mean.get_xdata()[0] == pytest.approx(95.5)
     assert [text.get_text() for text in axis.texts] == ["95.50", "98.10"]
     assert axis.get_legend() is None
+
+
+def test_recorded_rows_and_the_readers_own_are_told_apart(readable):
+    recorded = {"as they are, with no augmentation at all": [0.993, 0.994], "moved a little": [0.995] * 10}
+    source = "benchmarks/results/ablations.json, a processor with two cores, July 2026"
+    (axis,) = readable(plots.comparison(recorded, {"turned by 45 degrees": [0.99]}, source))
+    names = [text.get_text().replace("\n", " ") for text in axis.get_yticklabels()]
+    assert names == [*recorded, "turned by 45 degrees"]
+    origins = axis.get_yticklabels(minor=True)
+    said = [text.get_text() for text in origins]
+    assert said == ["2 seeds, recorded", "10 seeds, recorded", "1 seed, yours, this machine"]
+    boxes = [text.get_window_extent() for text in [*axis.get_yticklabels(), *origins]]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert source in axis.get_xlabel().replace("\n", " ")
+    *_, before, own = (line for line in axis.lines if line.get_marker() != "|")
+    assert (before.get_marker(), own.get_marker()) == ("o", "D")
+    assert before.get_color() != own.get_color()
+    assert "turned by 45 degrees (1 seed, yours, this machine) 99.00" in axis.figure.get_label()
 
 
 def target_line(axis: Axes):
@@ -271,13 +367,29 @@ def test_curves_of_seeds_of_which_one_was_stopped(readable):
     assert list(below.lines[2].get_ydata()) == pytest.approx([90])  # the mean of the epochs that both have
 
 
-def test_reports(readable):
-    axes = readable(plots.reports({"the best epoch": [0.001, 0.002, 0.0], "the last epoch": [-0.001, 0.001, 0.0]}))
-    titles = ["the best epoch: +0.100 points on average", "the last epoch: +0.000 points on average"]
-    assert [axis.get_title() for axis in axes] == titles
-    assert [axis.lines[1].get_xdata()[0] for axis in axes] == pytest.approx([0.1, 0])
-    assert sum(bar.get_height() for bar in axes[0].patches) == 3
-    assert axes[1].get_xlabel() == "reported minus true accuracy, percentage points"
+CHOICES = [Choice(312, 0.004, 0.0005, -0.002, 0.0006), Choice(1250, 0.001, 0.0004, -0.001, 0.0005)]
+"""The bias falls as 1 / n: by four for four times as many images."""
+
+
+def test_optimism(readable):
+    above, below = readable(plots.optimism(CHOICES))
+    assert (above.get_xscale(), above.get_yscale()) == ("log", "log")
+    line, measured, extrapolated = above.lines[0], above.containers[0][0], above.lines[-1]
+    assert list(measured.get_ydata()) == pytest.approx([0.4, 0.1])
+    assert extrapolated.get_label() == "extrapolated"
+    assert extrapolated.get_markerfacecolor() == "white"
+    assert (extrapolated.get_xdata()[0], extrapolated.get_ydata()[0]) == (10_000, pytest.approx(0.0124, rel=0.02))
+    assert list(line.get_xdata()) == [312, 10_000]
+    assert list(below.containers[0][0].get_ydata()) == pytest.approx([-0.2, -0.1])
+    assert [text.get_text() for text in below.get_xticklabels()] == ["312", "1,250", "10,000"]
+
+
+def test_label_smoothing(readable):
+    left, right = readable(plots.label_smoothing(0.05))
+    assert left.get_title() == "no smoothing\nthe loss can't go below 0.00"
+    assert right.get_title() == "label smoothing 0.05\nthe loss can't go below 0.28"
+    assert [bar.get_height() for bar in left.patches] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    assert [bar.get_height() for bar in right.patches] == pytest.approx([0.005] * 3 + [0.955] + [0.005] * 6)
 
 
 def test_looked_at(readable):
@@ -347,29 +459,37 @@ def test_confusion_of_a_network_without_a_mistake(readable):
 # -- for those who can't see it ---------------------------------------------------------------------------------------
 
 
-def test_every_figure_says_in_words_what_it_shows(fields):
+def test_every_figure_says_in_words_what_it_shows(layers):
     drawn = {
         "2 images of 28x28 pixels, as ink on paper: 4, 99%; 5, 98%.": plots.digits(IMAGES[:2], ["4\n99%", "5\n98%"]),
         "1 maps, blue below zero and red above: kernel 3x4.": plots.maps([torch.ones(3, 4)], ["kernel"]),
-        "in a box: layer 0 5x5, layer 1 28x28.": plots.growing_boxes(IMAGES[0], fields),
-        "in the box of 5x5 pixels that it can see.": plots.effective_fields(
-            torch.ones(28, 28), torch.ones(28, 28), fields[0]
+        "in a box: conv 5x5 1→1, 24x24 (0) 5x5, conv 24x24 1→10, 1x1 (1) 28x28.": plots.growing_boxes(
+            IMAGES[0], layers
         ),
-        "Parameters: conv2 25 %, conv3 6 %, conv4 25 %, conv5 6 %, conv6 25 %, fc 4 %. "
-        "Multiply-adds: conv2 72 %, conv3 5 %, conv4 18 %.": plots.budget(layer_table(capture(SeedNet()))),
-        "short 95.50 (95.00 to 96.00); long 98.10 (98.10 to 98.10).": plots.comparison(
-            {"short": [0.95, 0.96], "long": [0.981]}
+        "conv 5x5 1→1, 24x24 (0) has the jump 1 and sees 5 pixels.": plots.jump(layers),
+        "in the box of 5x5 pixels that it can see.": plots.effective_fields(
+            torch.ones(28, 28), torch.ones(28, 28), layers[0]
+        ),
+        "Of the parameters 10: conv 1→1, 26x26 (0) 100 %; of the multiply-adds 6,084: conv 1→1, 26x26 (0) 100 %.": (
+            plots.budget(layer_table(capture(nn.Sequential(nn.Conv2d(1, 1, 3)))))
+        ),
+        "short (2 seeds, this machine) 95.50 (95.00 to 96.00); long (1 seed, this machine) 98.10 (98.10 to 98.10).": (
+            plots.comparison({"short": [0.95, 0.96], "long": [0.981]})
         ),
         "After 2 epochs: training 98.00 %, validation 99.00 %; the target is 99.4%.": plots.curves(
             history([0.98, 0.99]), 0.994
         ),
         "from 0 to its peak after 33 % of the run, then down to 0 at the end.": plots.schedule([0.0, 1.0, 0.5, 0.0]),
-        "in points on average: best +0.150; last +0.000.": plots.reports({"best": [0.001, 0.002], "last": [0.0, 0.0]}),
-        "where covering costs the answer most: why 4?.": plots.looked_at(IMAGES[:1], torch.ones(1, 28, 28), ["why 4?"]),
-        "and the layer's maps. conv1 (conv 3x3) sees 3x3 pixels.": plots.exploration(
+        "0.4 for 312, 0.1 for 1,250; extrapolated to 10,000, 0.013. How much better than the last epoch it is on other "
+        "images: -0.2 for 312, -0.1 for 1,250.": plots.optimism(CHOICES),
+        "with 0.05 for 0.955 and 0.005, and the loss can't go below 0.28.": plots.label_smoothing(0.05),
+        "where covering with paper costs the answer most: why 4?.": plots.looked_at(
+            IMAGES[:1], torch.ones(1, 28, 28), ["why 4?"]
+        ),
+        "and the layer's maps. conv 1→16, 28x28 (conv1) sees 3x3 pixels.": plots.exploration(
             IMAGES[0], [layer_table(capture(SeedNet()))[0]], [torch.ones(16, 28, 28)]
         ),
-        "and its answer: 1, 90% sure. Layer conv1 (conv 3x3) sees 3x3 pixels.": plots.drawing(
+        "and its answer: 1, 90% sure. conv 1→16, 28x28 (conv1) sees 3x3 pixels.": plots.drawing(
             IMAGES[0], [0.1, 0.9], ["0", "1"], layer_table(capture(SeedNet()))[0]
         ),
         "12 wrong answers; a label taken for another, most often: 4 for 9 12 times.": plots.confusion(
@@ -396,14 +516,30 @@ def test_a_figure_is_shown_as_a_picture_with_its_words():
     assert parts["image/png"] in parts["text/html"]
 
 
-def test_no_figure_is_too_wide_for_a_phone_and_no_text_too_small(fields):
+def test_a_picture_has_two_pixels_for_each_of_the_page_s_and_stays_small():
+    images = torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    axes = plots.digits(images)
+    width, height = axes.figure.get_size_inches() * 110
+    parts = plots.bundle(axes)
+    picture = b64decode(parts["image/png"])
+    assert f'width="{width:.0f}" height="{height:.0f}"' in parts["text/html"]
+    with Image.open(BytesIO(picture)) as opened:
+        assert opened.size == pytest.approx((2 * width, 2 * height), abs=1)
+    assert len(picture) < 100_000
+    assert "max-width: 100%; height: auto" in parts["text/html"]  # on a narrow page
+
+
+def test_no_figure_is_too_wide_for_a_phone_and_no_text_too_small(layers):
     figures = [
         plots.digits(IMAGES, ["4"] * 13),
-        plots.growing_boxes(IMAGES[0], fields * 4),
+        plots.growing_boxes(IMAGES[0], layers * 4),
         plots.maps([IMAGES[0].float()] * 9, ["map"] * 9),
         plots.budget(layer_table(capture(SeedNet()))),
         plots.curves(history([0.9]), 0.994),
-        plots.comparison({"a": [0.9]}, 0.994),
+        plots.comparison({"a": [0.9]}, {"b": [0.8]}, "a file", 0.994),
+        plots.optimism(CHOICES),
+        plots.label_smoothing(0.1),
+        plots.jump(layers),
         plots.confusion(torch.eye(10, dtype=torch.int64), catalogue.GARMENTS),
     ]
     for axes in figures:

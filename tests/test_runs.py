@@ -9,7 +9,7 @@ from stand_ins import few_digits
 from torch import nn
 
 from lab import runs
-from lab.data import Data
+from lab.data import Data, Labelled
 from lab.errors import GraphError
 from lab.graph import capture, save
 from lab.rules import load_rubric
@@ -101,6 +101,16 @@ def test_test_set_is_read_once_and_after_training(data, monkeypatch):
     assert order == ["fit", "test"]
 
 
+def test_where_images_are_held_out_the_test_set_is_not_read(data):
+    def closed():
+        raise AssertionError("the test set was read")
+
+    parts = replace(data.split(seed=0, held_out=100), _read_test=closed)
+    found = runs.train_once(tiny_net, parts, QUICK, progress=False)
+    assert found.accuracy == accuracy(found.model, parts.validation)
+    assert found.history.epochs[0].validation_accuracy is None, "nothing is chosen on the way"
+
+
 def test_runs_one_for_each_seed(data):
     done = list(runs.train_each(capture(tiny_net()), data, replace(QUICK, epochs=1), [5, 6]))
     assert [run.history.recipe.seed for run in done] == [5, 6]
@@ -133,9 +143,9 @@ def test_check_without_training_measures_nothing(rubric_data, target):
     assert rubric_data == []
 
 
-def test_check_with_training(rubric_data, data, target, monkeypatch):
-    monkeypatch.setattr(runs, "Recipe", lambda seed: replace(QUICK, seed=seed))
-    found, other = (figures(runs.check(resolve(target), load_rubric(), train_seed=seed)) for seed in (3, 4))
+def test_check_with_training(rubric_data, data, target):
+    recipes = [replace(QUICK, seed=seed) for seed in (3, 4)]
+    found, other = (figures(runs.check(resolve(target), load_rubric(), recipe)) for recipe in recipes)
     alone = runs.train_once(tiny_net, data, replace(QUICK, seed=3), progress=False)
     assert found["accuracy"] == (False, f"{alone.accuracy:.2%}")
     assert found["epochs"] == (True, "2")
@@ -144,10 +154,33 @@ def test_check_with_training(rubric_data, data, target, monkeypatch):
     assert rubric_data == ["mnist"] * 2
 
 
-def test_check_asks_for_the_rubrics_data(rubric_data, target, monkeypatch):
-    monkeypatch.setattr(runs, "Recipe", lambda seed: replace(QUICK, epochs=1))
-    runs.check(resolve(target), load_rubric().model_copy(update={"dataset": "kmnist"}), train_seed=0)
+def test_check_asks_for_the_rubrics_data(rubric_data, target):
+    runs.check(resolve(target), load_rubric().model_copy(update={"dataset": "kmnist"}), replace(QUICK, epochs=1))
     assert rubric_data == ["kmnist"]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "passed", "figure", "luck"),
+    [
+        ([0.9941], True, "99.41%", False),
+        ([0.9935], False, "99.35%", True),
+        ([0.9900], False, "99.00%", False),
+        ([0.9935, 0.9947], True, "99.41%, the mean of 2 seeds (99.35%, 99.47%)", False),
+        ([0.9935, 0.9943], False, "99.39%, the mean of 2 seeds (99.35%, 99.43%)", False),
+    ],
+)
+def test_the_accuracy_judged_is_the_mean_and_luck_is_called_luck(
+    rubric_data, data, target, monkeypatch, accuracies, passed, figure, luck
+):
+    many = Labelled(torch.zeros(10_000, 28, 28, dtype=torch.uint8), torch.zeros(10_000, dtype=torch.int64))
+    monkeypatch.setattr(runs, "load", lambda name: replace(data, _read_test=lambda: many))
+    measured = iter(accuracies)
+    monkeypatch.setattr(runs, "accuracy", lambda *_: next(measured))
+    monkeypatch.setattr(runs, "fit", lambda *rest: History(QUICK, "cpu", "float32", 1))
+    verdicts = runs.check(resolve(target), load_rubric(), QUICK, seeds=len(accuracies))
+    (verdict,) = (one for one in verdicts if one.rule == "accuracy")
+    assert (verdict.passed, verdict.figure) == (passed, figure)
+    assert ("--seeds 5" in verdict.hint) == luck
 
 
 def test_saved_graph_is_measured_with_its_own_weights(rubric_data, data, tmp_path):
@@ -167,17 +200,17 @@ def test_saved_graph_is_measured_with_its_own_weights(rubric_data, data, tmp_pat
 
 def test_saved_graph_of_other_images_is_refused(rubric_data, tmp_path):
     folder = save(capture(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)), (1, 32, 32)), tmp_path)
-    for seed in (None, 0):
+    for recipe in (None, QUICK):
         with pytest.raises(
             GraphError, match=r"was saved for images of \(1, 32, 32\), the assignment's are \(1, 28, 28"
         ):
-            runs.check(resolve(str(folder)), load_rubric(), seed, is_saved=True)
+            runs.check(resolve(str(folder)), load_rubric(), recipe, is_saved=True)
 
 
-@pytest.mark.parametrize("seed", [None, 0])
-def test_output_that_is_a_map_is_judged_and_not_measured(rubric_data, tmp_path, seed):
+@pytest.mark.parametrize("recipe", [None, QUICK])
+def test_output_that_is_a_map_is_judged_and_not_measured(rubric_data, tmp_path, recipe):
     folder = save(capture(nn.Conv2d(1, 10, 28)), tmp_path)
-    found = figures(runs.check(resolve(str(folder)), load_rubric(), seed, is_saved=True))
+    found = figures(runs.check(resolve(str(folder)), load_rubric(), recipe, is_saved=True))
     assert found["output_shape"] == (False, "(B, 10, 1, 1)")
     assert found["accuracy"] == (None, "not measured")
     assert rubric_data == []
@@ -217,7 +250,7 @@ def test_interrupted_training_is_not_judged(data, rubric_data, monkeypatch):
     stopped = History(QUICK, "cpu", "float32", 1, interrupted=True)
     monkeypatch.setattr(runs, "fit", lambda *rest: stopped)
     with pytest.raises(KeyboardInterrupt):
-        runs.check(capture(tiny_net()), load_rubric(), train_seed=0)
+        runs.check(capture(tiny_net()), load_rubric(), QUICK)
 
 
 def test_the_points_for_epochs_are_not_for_saved_weights(data, rubric_data):

@@ -32,6 +32,36 @@ def test_the_answer_hangs_on_the_pixels_whose_square_covers_what_counts() -> Non
     assert torch.all(heat[:, ~covering] == 0)
 
 
+class Gap(nn.Module):
+    """Says 1 where the pixel (2, 3) is paper, and 0 where it is ink: a gap is what counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ink = x[:, 0, 2, 3]
+        return torch.stack([4 * ink, -4 * ink], dim=1)
+
+
+def test_paper_cannot_show_a_gap_and_ink_can() -> None:
+    blank = torch.zeros(1, 10, 10, dtype=torch.uint8)
+    assert torch.all(occlusion(Gap(), blank, torch.tensor([1]), side=3) == 0)
+    heat = occlusion(Gap(), blank, torch.tensor([1]), side=3, cover="ink")[0]
+    covering = torch.zeros(10, 10, dtype=torch.bool)
+    covering[1:4, 2:5] = True
+    assert torch.equal(heat > 0.5, covering)
+
+
+def test_ink_changes_nothing_where_all_is_ink() -> None:
+    assert torch.all(occlusion(Corner(), IMAGES[:1], torch.tensor([1]), cover="ink") == 0)
+
+
+def test_another_cover() -> None:
+    with pytest.raises(ValueError, match="one of paper, ink; it is 'glass'"):
+        occlusion(Corner(), IMAGES, torch.tensor([1, 1]), cover="glass")  # type: ignore[arg-type]
+
+
 def test_the_square_is_cut_at_the_edge() -> None:
     heat = occlusion(Corner(), IMAGES[:1], torch.tensor([1]), side=7)
     assert torch.equal(

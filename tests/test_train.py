@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -391,14 +394,28 @@ def test_averaged_weights_are_what_the_run_gives(few: Data) -> None:
     assert not torch.equal(plain[1].running_mean, averaged[1].running_mean)
 
 
-def test_bfloat16_is_chosen_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("processor", [False, True])
+@pytest.mark.parametrize("library", [False, True])
+def test_bfloat16_is_chosen_only_where_processor_and_library_have_it(
+    monkeypatch: pytest.MonkeyPatch, processor: bool, library: bool
+) -> None:
     cpu = torch.device("cpu")
-    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
-    assert train._precision(Recipe(), cpu) == "float32"
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert train._precision(Recipe(), cpu) == "bfloat16"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: processor, raising=False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: library)
+    assert train._precision(Recipe(), cpu) == ("bfloat16" if processor and library else "float32")
     assert train._precision(Recipe(precision="float32"), cpu) == "float32"
+    assert train._precision(Recipe(precision="bfloat16"), cpu) == "bfloat16"
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert train._precision(Recipe(), cpu) == "float32"
+
+
+def test_a_library_that_is_told_to_do_without_bfloat16_is_not_asked_for_it() -> None:
+    """It would emulate it, ten times slower."""
+    program = "import torch; from lab.train import Recipe, _precision; print(_precision(Recipe(), torch.device('cpu')))"
+    told = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | told, capture_output=True, text=True)
+    assert done.stdout.strip() == "float32", done.stderr
 
 
 def test_the_bar_is_shown_and_hidden(few: Data, capfd: pytest.CaptureFixture[str]) -> None:

@@ -56,3 +56,24 @@ def test_quiet_where_nobody_watches(displayed: list[dict[str, Any]], monkeypatch
     monkeypatch.setenv("LAB_PROGRESS", "0")
     follow()
     assert displayed == []
+
+
+def test_the_line_above_the_curves_lies_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    from lab import plots, watch
+
+    figures: list[Figure] = []
+    monkeypatch.setattr(plots, "bundle", lambda axes: figures.append(axes.figure) or {})
+    history = History(Recipe(epochs=10), "cpu", "float32", 2)
+    history.epochs += [Epoch(n, 0.5 / n, 0.9, 0.95, 0.01, 3.0, 100) for n in (1, 2, 3)]
+    watch._picture(history, 0.994)
+    (figure,) = figures
+    figure.draw_without_rendering()
+    above, below = figure.axes
+    assert above.get_title() == "epoch 3 of 10, about 21 s left"
+    assert below.get_title() == ""
+    line = above.title.get_window_extent()
+    others = [*above.get_xticklabels(), *above.get_yticklabels(), *below.get_yticklabels()]
+    assert not any(line.overlaps(text.get_window_extent()) for text in others if text.get_visible() and text.get_text())
+    assert line.y1 <= figure.bbox.y1

@@ -328,9 +328,9 @@ def test_exploration_draws_each_layer_s_box_and_maps(net):
     axes = plots.exploration(DIGITS[0], [probe.layers[i] for i in chosen], [probe.maps(i, DIGITS[0]) for i in chosen])
     above, below = axes.figure.axes[:4], axes.figure.axes[4:]
     assert [ax.patches[0].get_width() for ax in above] == [3, 8, 22, 28]
-    assert above[1].get_title() == "4 (conv 3x3)\n8x8 pixels"
+    assert above[1].get_title() == "conv 16→16, 14x14\n(4)\n8x8 pixels"
     assert torch.equal(torch.as_tensor(np.array(below[0].images[0].get_array()))[:28, :28], probe.maps(0, DIGITS[0])[0])
-    assert "11 (conv 3x3) sees 22x22 pixels" in axes.figure.get_label()
+    assert "conv 24→24, 7x7 (11) sees 22x22 pixels" in axes.figure.get_label()
     plt.close("all")
 
 

@@ -8,7 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.checks.trying import CheckFailed, Exercise, Mistake, agrees, call, check, failure, plain, short, solve
+from lab.checks.trying import (
+    CheckFailed,
+    Exercise,
+    Mistake,
+    agrees,
+    call,
+    check,
+    failure,
+    plain,
+    returned,
+    short,
+    solve,
+)
 from lab.receptive import Field, receptive_fields
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -43,6 +55,14 @@ _OUT_SIZE = Exercise(
             "`stride` is ignored: the kernel stands only at every stride-th place.",
         ),
         Mistake(lambda n, kernel, stride=1, pad=0: n - kernel + 1, "`stride` and `pad` are ignored."),
+        Mistake(
+            lambda n, kernel, stride=1, pad=0: n - kernel,
+            "Off by one: the kernel also stands at the place where it starts. And `stride` and `pad` are ignored.",
+        ),
+        Mistake(
+            lambda n, kernel, stride=1, pad=0: (n - kernel) // stride,
+            "Off by one: the kernel also stands at the place where it starts. And `pad` is ignored.",
+        ),
         Mistake(
             lambda n, kernel, stride=1, pad=0: -(-(n + 2 * pad - kernel) // stride) + 1,
             "Rounded up: a last step that would push the kernel beyond the edge is not taken.",
@@ -85,7 +105,7 @@ _GROW = Exercise(
     mistakes=[
         Mistake(
             lambda size, jump, kernel, stride=1: (jump * stride, size + (kernel - 1) * jump),
-            "Both numbers are right, and change places: the size comes first.",
+            "Both numbers are right, but they are swapped: the size comes first.",
         ),
         Mistake(
             lambda size, jump, kernel, stride=1: (size + kernel - 1, None),
@@ -160,8 +180,8 @@ def by_hand(answer: Callable[[], Sequence[int]]) -> str:
     computed = receptive_fields(network)
     numbers = call("by_hand", answer, (), called="your function")
     if not isinstance(numbers, list | tuple) or len(numbers) != len(computed):
-        returned = " (does the function end in `return`?)" if numbers is None else ""
-        raise CheckFailed(f"gave {short(numbers)}, expected a list of {len(computed)} numbers, one a layer{returned}.")
+        wanted = f"expected a list of {len(computed)} numbers, one a layer{returned(numbers)}."
+        raise CheckFailed(f"your function gave {short(numbers)}, {wanted}")
     jump, steps = 1, [(_first(layer.kernel_size), _first(layer.stride)) for layer in network]
     for number, (got, layer, field) in enumerate(zip(numbers, network, computed, strict=True), 1):
         if not agrees(plain(got), field.size[0]):
@@ -220,7 +240,7 @@ _CONV_COST = Exercise(
     mistakes=[
         Mistake(
             lambda c_in, c_out, kernel, side, bias=True: _conv_cost(c_in, c_out, kernel, side, bias)[::-1],
-            "Both numbers are right, and change places: the parameters come first.",
+            "Both numbers are right, but they are swapped: the parameters come first.",
         ),
         Mistake(
             lambda c_in, c_out, kernel, side, bias=True: (c_out * c_in * kernel**2, None),
@@ -440,7 +460,7 @@ _ACCURACY = Exercise(
         "The answer to each image is the place of its largest logit, along axis 1; compare it with the labels.",
     ],
     words=_words,
-    difference=lambda got, expected: f"gave {short(got)}, expected {expected:.4f}",
+    difference=lambda got, expected: f"gave {short(got)}, expected {expected:.4f}.",
 )
 
 

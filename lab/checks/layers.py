@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Real
 from random import Random
 from typing import Any
 
@@ -9,7 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.checks.trying import _CASES, CheckFailed, Exercise, Mistake, agrees, call, check, failure, plain, short, solve
+from lab.checks.trying import (
+    _CASES,
+    CheckFailed,
+    Exercise,
+    Mistake,
+    agrees,
+    call,
+    check,
+    failure,
+    plain,
+    returned,
+    short,
+    solve,
+)
 
 # -- batch norm -------------------------------------------------------------------------------------------------------
 
@@ -84,7 +99,7 @@ def _furthest(got: Tensor, expected: Tensor) -> str:
     got = got.detach().cpu().double()
     channel = int((got - expected).abs().amax((0, 2, 3)).argmax())
     numbers = [f"{float(f):.3f}" for t in (got, expected) for f in (t[:, channel].mean(), t[:, channel].std())]
-    return "channel {} has mean {} and deviation {}, expected {} and {}".format(channel, *numbers)
+    return "channel {} has mean {} and deviation {}, expected {} and {}.".format(channel, *numbers)
 
 
 _BATCH_NORM = Exercise(
@@ -95,7 +110,7 @@ _BATCH_NORM = Exercise(
     mistakes=[
         Mistake(
             lambda x, mean, variance, training, eps=1e-5: _batch_norm(x, mean, variance, not training, eps),
-            "The two modes change places: in training the batch's own mean and variance count, in eval the given ones.",
+            "The two modes are swapped: in training the batch's own mean and variance count, in eval the given ones.",
         ),
         Mistake(
             lambda x, mean, variance, training, eps=1e-5: _batch_norm(x, mean, variance, True, eps),
@@ -107,8 +122,8 @@ _BATCH_NORM = Exercise(
         ),
         Mistake(
             _unbiased,
-            "The variance of the batch is divided by one less than the numbers there are (PyTorch's default); batch "
-            "norm divides by how many there are: the biased variance.",
+            "Your variance divides by one less than the count, which is PyTorch's default. Batch norm divides by the "
+            "count itself: the biased variance.",
         ),
         Mistake(
             _deviating(lambda variance, eps: variance.sqrt() + eps),
@@ -193,14 +208,13 @@ def drop(answer: Callable[[Tensor, float], Tensor]) -> str:
         if torch.equal(first, second):
             again = "Do you set a seed inside the function? Every call has to draw anew."
             raise failure("drop", "two calls drop the same places.", _DROP, "same", again)
-    return "p = 0.25, 0.5 and a drawn one: each number by itself with probability p, the others scaled."
+    return "each number is dropped by itself with probability p, and the others are scaled."
 
 
 def _maps(got: Any, shape: torch.Size) -> Tensor:
     """The student's answer, if it is a tensor of finite numbers of this shape."""
     if not isinstance(got, Tensor) or got.shape != shape:
-        returned = " (does the function end in `return`?)" if got is None else ""
-        raise failure("drop", f"drop gave {short(got)}, expected a tensor of shape {tuple(shape)}{returned}.", (), "")
+        raise CheckFailed(f"drop gave {short(got)}, expected a tensor of shape {tuple(shape)}{returned(got)}.")
     if not torch.isfinite(got).all():
         raise failure("drop", "drop gave NaN or infinity: is something divided by zero?", _DROP, "infinite")
     return got.detach().cpu().float()
@@ -210,16 +224,16 @@ def _share_dropped(got: Tensor, p: float) -> None:
     """Raise CheckFailed where not each number is zero with probability p, by itself."""
     share = (got == 0).float()
     dropped = float(share.mean())
-    if abs(dropped - p) > _margin(p, got.numel()):
-        swapped = abs(dropped - (1 - p)) <= _margin(p, got.numel())
-        hint = f"Kept and dropped change places: p is the probability to drop, and you drop {1 - p:.0%}." * swapped
-        found = f"with p = {p}, {dropped:.0%} of the numbers are zero, expected about {p:.0%}."
-        raise failure("drop", found, _DROP, found, hint)
     for axis, what in ((0, "columns"), (1, "rows")):
-        if float((share.mean(axis) - p).abs().max()) > _margin(p, got.shape[axis]):
+        if float((share.mean(axis) - dropped).abs().max()) > _margin(dropped, got.shape[axis]):
             found = f"some {what} lose far more of their numbers than others."
             one = "Each number is dropped or kept by itself: draw as many random numbers as x has."
             raise failure("drop", found, _DROP, found, one)
+    if abs(dropped - p) > _margin(p, got.numel()):
+        swapped = abs(dropped - (1 - p)) <= _margin(p, got.numel())
+        hint = f"Kept and dropped are swapped: p is the probability to drop, and you drop {1 - p:.0%}." * swapped
+        found = f"with p = {p}, {dropped:.0%} of the numbers are zero, expected about {p:.0%}."
+        raise failure("drop", found, _DROP, found, hint)
 
 
 def _margin(p: float, numbers: int) -> float:
@@ -298,14 +312,6 @@ _STEP_MISTAKES = [
         "The step comes before `backward`: it finds no gradients. First the slope, then the step.",
     ),
     Mistake(
-        _variant("forward step backward"),
-        "The step comes before `backward`, with the gradients of the images before; and they pile up.",
-    ),
-    Mistake(
-        _variant("forward step zero backward"),
-        "The step comes before `backward`: it moves by the gradients of the images before.",
-    ),
-    Mistake(
         _variant("forward backward zero step"),
         "The gradients are forgotten between `backward` and the step, which needs them.",
     ),
@@ -342,7 +348,7 @@ _STEP_MISTAKES = [
     ),
     Mistake(
         _variant(loss=lambda logits, labels: -F.cross_entropy(logits, labels)),
-        "The sign is turned: the step makes the loss larger.",
+        "The sign is wrong: the step makes the loss larger.",
     ),
     Mistake(
         _variant(gives=lambda loss, images: float(loss) * images),
@@ -373,61 +379,84 @@ def train_step(answer: Step) -> str:
     """
     for seed in (0, _CASES.randrange(1, 10**6)):
         expected, given = _run(_step, seed, STEPS), _run(_asked(answer), seed, STEPS)
-        if not _same(given, expected):
-            hint = next((one.hint for one in _STEP_MISTAKES if _same(given, _run(one.answer, seed, STEPS))), "")
-            raise failure("train_step", _first_difference(given, expected), _STEP_LADDER, _numbers(given), hint)
-    losses = [loss for loss, _ in _run(_asked(answer), 0, _TRAINED)]
-    if not sum(losses[-5:]) < sum(losses[:5]) / 5:
-        fell = f"from {losses[0]:.2f} to {losses[-1]:.2f}"
+        if not _agree(given, expected):
+            found = _first_difference(given, expected)
+            raise failure("train_step", found, _STEP_LADDER, _numbers(given), _step_hint(given, seed))
+    losses = [taken.loss for taken in _run(_asked(answer), 0, _TRAINED)]
+    if not all(isinstance(loss, Real) for loss in losses) or not sum(losses[-5:]) < sum(losses[:5]) / 5:
+        fell = f"from {short(losses[0])} to {short(losses[-1])}"
         raise CheckFailed(f"in {_TRAINED} steps the loss goes {fell}, expected is less than a fifth.")
     return f"{STEPS} steps as the lab takes them; in {_TRAINED} steps the loss falls to less than a fifth."
 
 
 def _asked(answer: Any) -> Step:
+    """The answer as a step whose errors become messages."""
+    if not callable(answer):
+        raise CheckFailed(f"train_step must be something to call; it is {short(answer)}.")
+
     def step(*arguments: Any) -> Any:
-        got = call("train_step", lambda: _checked(answer)(*arguments), (), _STEP_LADDER, "train_step")
-        return got
+        return call("train_step", lambda: answer(*arguments), (), _STEP_LADDER, "train_step")
 
     return step
 
 
-def _checked(answer: Any) -> Any:
-    if not callable(answer):
-        raise CheckFailed(f"train_step must be something to call; it is {short(answer)}.")
-    return answer
+@dataclass(frozen=True)
+class _Taken:
+    """What a step did."""
+
+    loss: Any  # what it gave
+    after: Tensor  # all parameters after it, (N,)
+    calls: tuple[str, ...]  # "backward" and "step", in order
 
 
-def _run(step: Step, seed: int, steps: int) -> list[tuple[Any, Tensor]]:
-    """What so many steps give, and all parameters, (N,), after each. Always the same network and images for a seed."""
+def _run(step: Step, seed: int, steps: int) -> list[_Taken]:
+    """So many steps, always of the same network on the same images for a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.5)
-        classes, found = torch.randn(10, 1, 8, 8), []
+        calls: list[str] = []
+        next(model.parameters()).register_hook(lambda _: calls.append("backward"))
+        optimizer.register_step_pre_hook(lambda *_: calls.append("step"))
+        classes, taken = torch.randn(10, 1, 8, 8), []
         for _ in range(steps):
             labels = torch.randint(0, 10, (32,))
             images = classes[labels] + 0.5 * torch.randn(32, 1, 8, 8)
             state = torch.random.get_rng_state()
-            loss = step(model, optimizer, images, labels)
+            calls.clear()
+            loss = plain(step(model, optimizer, images, labels))
             torch.random.set_rng_state(state)  # an answer that draws numbers does not change the images
-            found.append((plain(loss), nn.utils.parameters_to_vector(model.parameters()).detach().clone()))
-    return found
+            after = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+            taken.append(_Taken(loss, after, tuple(calls)))
+    return taken
 
 
-def _same(given: list[tuple[Any, Tensor]], expected: list[tuple[Any, Tensor]]) -> bool:
+def _agree(given: Sequence[_Taken], expected: Sequence[_Taken]) -> bool:
+    """The same losses and parameters, whatever was called for them."""
     pairs = list(zip(given, expected, strict=True))
-    losses = all((a is None and b is None) or (b is not None and agrees(a, b, 1e-4)) for (a, _), (b, _) in pairs)
-    return losses and all(agrees(a, b, 1e-4) for (_, a), (_, b) in pairs)
+    losses = all(agrees(one.loss, other.loss, 1e-4) for one, other in pairs)
+    nothing = [one.loss is None for one in given] == [one.loss is None for one in expected]
+    return losses and nothing and all(agrees(one.after, other.after, 1e-4) for one, other in pairs)
 
 
-def _first_difference(given: list[tuple[Any, Tensor]], expected: list[tuple[Any, Tensor]]) -> str:
-    for number, ((loss, after), (wanted, moved)) in enumerate(zip(given, expected, strict=True), 1):
-        if not agrees(loss, wanted, 1e-4):
-            return f"step {number}: the loss is {short(loss)}, expected {float(wanted):.4f}."
-        if not agrees(after, moved, 1e-4):
+def _step_hint(given: Sequence[_Taken], seed: int) -> str:
+    """The hint of the mistake that does the same; empty where none does."""
+    for mistake in _STEP_MISTAKES:
+        made = _run(mistake.answer, seed, len(given))
+        if _agree(given, made) and [one.calls for one in given] == [one.calls for one in made]:
+            return mistake.hint
+    return ""
+
+
+def _first_difference(given: Sequence[_Taken], expected: Sequence[_Taken]) -> str:
+    for number, (got, right) in enumerate(zip(given, expected, strict=True), 1):
+        if not agrees(got.loss, right.loss, 1e-4):
+            wanted = f"expected {right.loss:.4f}{returned(got.loss)}."
+            return f"step {number}: the loss is {short(got.loss)}, {wanted}"
+        if not agrees(got.after, right.after, 1e-4):
             return f"step {number}: the loss is right, the parameters after it are not those of the lab's own step."
     return ""
 
 
-def _numbers(given: list[tuple[Any, Tensor]]) -> str:
-    return repr([(loss, round(float(after.sum()), 3)) for loss, after in given])
+def _numbers(given: Sequence[_Taken]) -> str:
+    return repr([(one.loss, round(float(one.after.sum()), 3), one.calls) for one in given])

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lab.checks.trying import CheckFailed, call, check, failure, short
+from lab.checks.trying import CheckFailed, call, check, failure, returned, short
 from lab.errors import LabError
 from lab.graph import Graph, capture
 from lab.likeness import known_copy
@@ -170,7 +170,11 @@ def graph_of_answer(exercise: str, name: str, answer: Any) -> Graph:
 
 def _made(name: str, answer: Any, ladder: tuple[str, ...]) -> Any:
     """The network that the student's class makes; one that is built already will do."""
-    return answer if isinstance(answer, nn.Module) else call(name, answer, (), ladder, "your network()")
+    if isinstance(answer, nn.Module):
+        return answer
+    if not callable(answer):
+        raise CheckFailed(f"your network must be something to call; it is {short(answer)}.")
+    return call(name, answer, (), ladder, "your network()")
 
 
 def _steps(graph: Graph) -> list[str]:
@@ -182,8 +186,7 @@ def _graph(exercise: str, name: str, model: Any, input_shape: tuple[int, int, in
     """What the network executes. Raises CheckFailed where it is none, or can't run; name: what to call it."""
     found = ""
     if not isinstance(model, nn.Module):
-        returned = " (does it end in `return`?)" if model is None else ""
-        found = f"{name} gave {short(model)}, expected an nn.Module{returned}."
+        found = f"{name} gave {short(model)}, expected an nn.Module{returned(model)}."
     else:
         found = _fails(name, model, input_shape)
     if found:

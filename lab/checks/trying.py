@@ -68,7 +68,9 @@ class Exercise:
         if self.words is not None:
             return f"{self.name} with {self.words(*arguments)}"
         names = inspect.signature(self.right).parameters
-        return f"{self.name}({', '.join(f'{name}={value}' for name, value in zip(names, arguments, strict=False))})"
+        return (
+            f"{self.name}({', '.join(f'{name}={short(value)}' for name, value in zip(names, arguments, strict=False))})"
+        )
 
 
 def check(function: Callable[P, str]) -> Callable[P, None]:
@@ -106,14 +108,12 @@ def solve(exercise: Exercise, answer: Any) -> str:
     right = [agrees(*pair, exercise.tolerance) for pair in zip(given, expected, strict=True)]
     if not all(right):
         first = right.index(False)
-        found = f"{exercise.called(cases[first])} {_difference(exercise, given[first], expected[first])}."
+        found = f"{exercise.called(cases[first])} {_difference(exercise, given[first], expected[first])}"
         hint = next((one.hint for one in exercise.mistakes if _made(one, cases, given, exercise.tolerance)), "")
         if not hint and first >= len(exercise.shown):
-            hint = (
-                f"The {len(exercise.shown)} usual cases are right, this drawn one is not: does it know them by heart?"
-            )
-        raise failure(exercise.name, found, exercise.ladder, repr(given[: len(exercise.shown)]), hint)
-    return f"{len(exercise.shown)} cases and {DRAWN} drawn ones right."
+            hint = "This case is a random one, and the fixed ones are right: does your answer know those by heart?"
+        raise failure(exercise.name, found, exercise.ladder, _fingerprint(given[: len(exercise.shown)]), hint)
+    return f"right in {len(exercise.shown)} cases, and in {DRAWN} random ones."
 
 
 def _made(mistake: Mistake, cases: Sequence[tuple[Any, ...]], given: Sequence[Any], tolerance: float) -> bool:
@@ -127,16 +127,23 @@ def _made(mistake: Mistake, cases: Sequence[tuple[Any, ...]], given: Sequence[An
 
 def _difference(exercise: Exercise, got: Any, expected: Any) -> str:
     if isinstance(expected, Tensor) and not (isinstance(got, Tensor) and got.shape == expected.shape):
-        return f"gave {short(got)}, expected a tensor of shape {tuple(expected.shape)}{_returned(got)}"
+        return f"gave {short(got)}, expected a tensor of shape {tuple(expected.shape)}{returned(got)}."
     if isinstance(expected, Tensor) and not torch.isfinite(got).all():
-        return "gave NaN or infinity: is something divided by zero"
+        return "gave NaN or infinity: is something divided by zero?"
     if exercise.difference is not None and isinstance(got, Real | Tensor):
         return exercise.difference(got, expected)
-    return f"gave {short(got)}, expected {short(expected)}{_returned(got)}"
+    return f"gave {short(got)}, expected {short(expected)}{returned(got)}."
 
 
-def _returned(got: Any) -> str:
+def returned(got: Any) -> str:
+    """A question to an answer that gives nothing."""
     return " (does the function end in `return`?)" if got is None else ""
+
+
+def _fingerprint(given: Sequence[Any]) -> str:
+    """The same text for the same results, and hardly ever for others."""
+    rounded = (one.detach().cpu().double().round(decimals=4) if isinstance(one, Tensor) else one for one in given)
+    return ", ".join(repr(one.tolist()) if isinstance(one, Tensor) else short(one) for one in rounded)
 
 
 def agrees(got: Any, expected: Any, tolerance: float = TOLERANCE) -> bool:
@@ -178,9 +185,18 @@ def call(name: str, answer: Any, arguments: tuple[Any, ...], ladder: Sequence[st
         raise
     except BaseException as error:  # SystemExit, too: an answer that ends Python is wrong
         found = f"{called or f'{name}{arguments}'} raises {type(error).__name__}: {error}"
-        if "is not a Module subclass" in str(error):
-            found += ". Put * before a list of layers: nn.Sequential(*layers)."
-        raise failure(name, found, ladder, found) from error
+        hint = next((hint for text, hint in _KNOWN_ERRORS.items() if text in str(error)), "")
+        raise failure(name, found, ladder, found, hint) from error
+
+
+_KNOWN_ERRORS = {
+    "is not a Module subclass": "Put * before a list of layers: nn.Sequential(*layers).",
+    "modified by an inplace operation": "The step comes before `backward`, and moves what `backward` reads.",
+    "does not require grad": "Before `backward` something cuts the loss off: .item(), .detach(), no_grad?",
+    "object has no attribute 'backward'": "`backward` belongs to the loss as a tensor: take its number afterwards.",
+    "must match the size": "`mean` and `variance` have shape (C,), and PyTorch compares shapes from the last axis on.",
+}
+"""What helps against an error of PyTorch's, by a part of its text."""
 
 
 _TRIED: dict[str, tuple[int, str]] = {}

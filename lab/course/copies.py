@@ -184,7 +184,16 @@ def warnings_of(copy: Copy, edition: dict[str, NotebookNode]) -> list[str]:
             found.append(
                 f"nbgrader will give no points for '{_answered(name)}': '{name}' stands before it. Move it behind."
             )
-    return [*copy.warnings, *found]
+    return [*copy.warnings, *found, *_of_another_edition(copy, edition)]
+
+
+def _of_another_edition(copy: Copy, edition: dict[str, NotebookNode]) -> list[str]:
+    """The answers that no check of the lab's edition asks for."""
+    others = [name for name in map(grade_id_of, filter(is_answer, copy.cells)) if name and name not in edition]
+    if not edition or not others:
+        return []
+    names = ", ".join(map(_short, dict.fromkeys(others)))
+    return [f"not checked: {names}. The lab's notebook has no such exercise now: put your answers into a fresh copy."]
 
 
 def _answered(check: str) -> str:

@@ -1,8 +1,8 @@
 """How many points has a student's copy of the notebook got so far?
 
-The exercises are executed, not the training runs: a reduced notebook of set-up, answers and checks runs in a kernel of
-its own. This is for the student, on the student's own machine: their code runs as it is, with all it can do. No grade
-is decided here, and nothing that decides one may call this outside a sandbox.
+A reduced notebook of set-up, answers and checks runs in a kernel of its own: of the training runs those alone that a
+check judges, and none in a quick check. This is for the student, on the student's own machine: their code runs as it
+is, with all it can do. No grade is decided here, and nothing that decides one may call this outside a sandbox.
 """
 
 import ast
@@ -11,7 +11,6 @@ import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +24,10 @@ from lab.course.kernel import environment, this_python
 from lab.definitions import Statement, parse, select
 
 CELL_SECONDS = 120
+TRAINING_SECONDS = 1800
+"""For a cell in which a network of the student's own is trained."""
+TRAINS = "trains"
+"""The tag of a check that trains, where the notebook's own cells have not done it yet."""
 
 
 @dataclass(frozen=True)
@@ -78,26 +81,33 @@ def has_exercises(target: str) -> bool:
     return any(known.get("solution") or known.get("grade") for known in nbgraders)
 
 
-def exercise_points(path: str | Path, seconds: int = CELL_SECONDS) -> list[Exercise]:
+def exercise_points(path: str | Path, seconds: int = CELL_SECONDS, quick: bool = False) -> list[Exercise]:
     """What each exercise of the notebook at `path` earns, in its order: `check_copy` without its warnings."""
-    return check_copy(path, seconds).exercises
+    return check_copy(path, seconds, quick).exercises
 
 
-def check_copy(path: str | Path, seconds: int = CELL_SECONDS) -> Report:
+def trains(path: str | Path) -> bool:
+    """Is there an exercise in the notebook at `path` whose check trains a network?"""
+    copy = read_copy(Path(path))
+    return bool(_Plan(copy, _edition(copy)).training)
+
+
+def check_copy(path: str | Path, seconds: int = CELL_SECONDS, quick: bool = False) -> Report:
     """What each exercise of the notebook at `path` earns, in the notebook's order, and what nbgrader will not take.
 
-    A cell that runs longer than `seconds` is stopped. Check cells are the lab's own where it knows the exercise, so an
+    quick: nothing is trained, and the exercises that need it are not checked. A cell that runs longer than `seconds` is
+    stopped, one that trains after `TRAINING_SECONDS`. Check cells are the lab's own where it knows the exercise, so an
     edited check counts for nothing, and one that is lost is there all the same. As with nbgrader, a check that writes
     to stderr earns no points. Raises ExerciseError where there is no notebook, or no exercise in it, and NoKernel.
     """
     copy = read_copy(Path(path))
     edition = _edition(copy)
     warnings = copies.warnings_of(copy, {name: cell for name, cell in edition.items() if grade_id_of(cell)})
-    plan = _Plan(copy, edition)
+    plan = _Plan(copy, edition, quick)
     if not plan.answers.keys() & plan.checks.keys():
         raise ExerciseError(f"{path} has no exercises: no cell that nbgrader knows as an answer, with its check.")
     parts = plan.parts()
-    ended = _execute(parts, seconds)
+    ended = _execute(parts, seconds, quick)
     cause = _cause(parts, ended, edition, copy)
     exercises = [_exercise(name, plan, parts, ended) for name in plan.checks]
     if cause:
@@ -110,15 +120,7 @@ def check_copy(path: str | Path, seconds: int = CELL_SECONDS) -> Report:
 
 def edition_sources() -> list[Path]:
     """The sources of the lab's own notebooks, in a clone or where pip put them; none where neither has them."""
-    root = _place.root()
-    if root is not None:
-        return sorted((root / "notebooks").glob("[!_]*.py"))
-    try:
-        files = metadata.files("lab994") or []
-    except metadata.PackageNotFoundError:
-        return []
-    found = [Path(str(file.locate())) for file in files if file.parent.name == "notebooks" and file.suffix == ".py"]
-    return sorted(path for path in found if path.is_file() and path.parent.parent.name == "lab994")
+    return _place.shipped("notebooks", "[!_]*.py")
 
 
 def _edition(copy: Copy) -> dict[str, NotebookNode]:
@@ -152,20 +154,25 @@ class _Part:
 class _Plan:
     """What is executed in the place of each of the copy's cells."""
 
-    def __init__(self, copy: Copy, edition: dict[str, NotebookNode]) -> None:
+    def __init__(self, copy: Copy, edition: dict[str, NotebookNode], quick: bool = False) -> None:
         self.cells = copy.cells
         named = [cell for cell in edition.values() or copy.cells if grade_id_of(cell)]
         known = {grade_id_of(cell): cell for cell in named}
         self.checks = {name.removesuffix("-check"): cell for name, cell in known.items() if is_check(cell)}
-        self.known = set(known)
+        self.training = {name for name, cell in self.checks.items() if TRAINS in cell.metadata.get("tags", [])}
+        self.skipped = self.training if quick else set()
+        self.known = known
         for cell in self.cells:
             if grade_id_of(cell) in known:
                 cell.cell_type = known[grade_id_of(cell)].cell_type  # as nbgrader does
         self.set_up = self._set_up()
         self.refused: list[str] = []  # what may change something that an answer uses, and is not run
-        self.answers = {name: place for name in self.checks if (place := copy.last(name)) is not None}
-        for name in self.checks.keys() - self.answers.keys():
-            place = self._unnamed(name)
+        ids = {name for name, cell in known.items() if not is_check(cell)}
+        self.answer_of = {name: _answer_of(name, ids) for name in self.checks}
+        self.answers: dict[str, int] = {}  # where the answer stands that a check judges; several may judge one
+        for name, answer in self.answer_of.items():
+            place = copy.last(answer)
+            place = self._unnamed(name) if place is None else place
             if place is not None:
                 self.answers[name] = place
         last = {name: copy.last(f"{name}-check") for name in self.checks}
@@ -180,7 +187,8 @@ class _Plan:
 
     def _unnamed(self, name: str) -> int | None:
         """The cell that makes what a check reads, where the answer's cell has lost nbgrader's metadata."""
-        wanted = _read(self.checks[name].source)
+        own = self.known.get(self.answer_of[name])
+        wanted = _read(self.checks[name].source) if own is None else _defined(own.source)
         code = [place for place, cell in enumerate(self.cells) if cell.cell_type == "code" and place not in self.set_up]
         plain = [place for place in code if grade_id_of(self.cells[place]) not in self.known]
         found = [place for place in plain if wanted & _defined(self.cells[place].source)]
@@ -193,7 +201,7 @@ class _Plan:
 
     def parts(self) -> list[_Part]:
         """An answer brings its check, other cells only define."""
-        answer_at = {place: name for name, place in self.answers.items()}
+        answer_at = {place: self.answer_of[name] for name, place in self.answers.items()}
         own = self._own_statements(answer_at)
         parts = []
         for place, cell in enumerate(self.cells):
@@ -203,14 +211,15 @@ class _Plan:
                 parts.append(_Part(_code(cell.source), "set-up", f"cell {place + 1}", "the set-up cell"))
             where = f"cell {place + 1}"
             parts += [_Part(_code(statement.source), "own", where, where) for statement in own.get(where, [])]
-            for name in [name for name, at in self.check_at.items() if at == place]:
+            for name in [name for name, at in self.check_at.items() if at == place and name not in self.skipped]:
                 parts.append(self._part(self.checks[name].source, "check", name))
         return parts
 
     def _own_statements(self, answer_at: dict[int, str]) -> dict[str, list[Statement]]:
         """What the cells between make that an answer or a check uses, each statement by itself: one may fail."""
         judged = [self.cells[place].source for place in answer_at]
-        wanted = set().union(*map(_read, [*judged, *(check.source for check in self.checks.values())]))
+        checks = [check.source for name, check in self.checks.items() if name not in self.skipped]
+        wanted = set().union(*map(_read, [*judged, *checks]))
         between = [
             (f"cell {place + 1}", cell.source)
             for place, cell in enumerate(self.cells)
@@ -225,6 +234,13 @@ class _Plan:
 
     def _part(self, source: str, kind: Literal["answer", "check"], name: str) -> _Part:
         return _Part(_code(source), kind, name, self.title(name) if kind == "answer" else f"the check of {name}")
+
+
+def _answer_of(check: str, answers: set[str]) -> str:
+    """The answer that a check judges: the one of its name, or of the longest beginning of it ("version-3-98")."""
+    parts = check.split("-")
+    beginnings = ["-".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((name for name in beginnings if name in answers), check)
 
 
 def _statements(source: str) -> list[Statement]:
@@ -256,7 +272,7 @@ def _code(source: str) -> NotebookNode:
 # -- its execution ----------------------------------------------------------------------------------------------------
 
 
-def _execute(parts: list[_Part], seconds: int) -> _Part | None:
+def _execute(parts: list[_Part], seconds: int, quick: bool) -> _Part | None:
     """Run the cells in a new kernel, in an empty folder; each of them may fail, and its outputs stay in it.
 
     Gives the part in which the kernel died; None where it lived.
@@ -268,10 +284,11 @@ def _execute(parts: list[_Part], seconds: int) -> _Part | None:
     log.addHandler(logging.NullHandler())  # the exercise's own message says that it was stopped
     log.propagate = False
     started = [0]
+    long = [part.cell.id for part in parts if part.kind in ("own", "check")]
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
             nbformat.v4.new_notebook(cells=[part.cell for part in parts]),
-            timeout=seconds,
+            timeout_func=lambda cell: seconds if quick or cell.id not in long else max(seconds, TRAINING_SECONDS),
             allow_errors=True,
             interrupt_on_timeout=True,
             resources={"metadata": {"path": folder}},
@@ -280,7 +297,7 @@ def _execute(parts: list[_Part], seconds: int) -> _Part | None:
             **this_python(),
         )
         try:
-            client.execute(env=environment(LAB_QUICK="1"))
+            client.execute(env=environment(LAB_QUICK="1") if quick else environment())
         except DeadKernelError:
             return parts[started[-1]]
         except (OSError, RuntimeError) as error:
@@ -335,7 +352,9 @@ def _exercise(name: str, plan: _Plan, parts: list[_Part], ended: _Part | None) -
     most, title = points_of(plan.checks[name]), plan.title(name)
     if name not in plan.answers:
         return Exercise(name, "exercise", None, 0, most, "its cell is not in this notebook.")
-    answer = next(part for part in parts if part.kind == "answer" and part.name == name)
+    if name in plan.skipped:
+        return Exercise(name, title, None, 0, most, "not checked: it needs a training. Leave --quick out.", False)
+    answer = next(part for part in parts if part.kind == "answer" and part.name == plan.answer_of[name])
     check = next(part for part in parts if part.kind == "check" and part.name == name)
     passed, message = _outcome(answer, check, parts)
     if ended is not None and ended.name == name:
@@ -346,26 +365,29 @@ def _exercise(name: str, plan: _Plan, parts: list[_Part], ended: _Part | None) -
 
 
 def _outcome(answer: _Part, check: _Part, parts: list[_Part]) -> tuple[bool | None, str]:
-    """(passed, message) of an answer and its check, both executed."""
+    """(passed, message) of an answer and its check, both executed.
+
+    The check alone decides, as with nbgrader: an answer's cell may fail behind its answer.
+    """
     failed, error = _error(answer.cell), _error(check.cell)
-    for part, output in ((answer, failed), (check, error)):
-        if output is None:
-            continue
+    written = {name: "".join(o.text for o in check.cell.outputs if o.get("name") == name) for name in _STREAMS}
+    if error is None and written["stderr"]:
+        text = _quoted(written["stderr"].strip().splitlines()[-1][:200], check, parts)
+        return False, f"The answer is right, but it writes to stderr, which costs the points: {text}"
+    if error is None:
+        beside = f" But its own cell fails with {failed.ename}: {_said(failed, answer, parts)}" if failed else ""
+        return True, written["stdout"].strip() + beside
+    for output in filter(None, (failed, error)):
         if output.ename == "NotImplementedError" and "NotImplementedError" in answer.cell.source:
             return None, "Still open: write your answer in its cell, in place of `raise NotImplementedError()`."
         if output.ename == "NotImplementedError":
             return False, "It uses an exercise that is still open: do that one first."
         if output.ename == "KeyboardInterrupt":
             return False, "It was stopped: it takes too long. Is there a loop without an end?"
-        said = _said(output, part, parts)
-        if output is failed:
-            return False, f"Its own cell fails with {output.ename}: {said}"
-        return False, said if output.ename == "CheckFailed" else f"{output.ename}: {said}"
-    written = {name: "".join(o.text for o in check.cell.outputs if o.get("name") == name) for name in _STREAMS}
-    if written["stderr"]:
-        text = _quoted(written["stderr"].strip().splitlines()[-1][:200], check, parts)
-        return False, f"The answer is right, but it writes to stderr, which costs the points: {text}"
-    return True, written["stdout"].strip()
+    if failed is not None:
+        return False, f"Its own cell fails with {failed.ename}: {_said(failed, answer, parts)}"
+    said = _said(error, check, parts)
+    return False, said if error.ename == "CheckFailed" else f"{error.ename}: {said}"
 
 
 _STREAMS = ("stdout", "stderr")

@@ -101,27 +101,37 @@ def test_right_wrong_and_open(points: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("source", "passed", "message"),
-    [
-        ("def answer1(): return undefined", False, "NameError: name 'undefined' is not defined"),
-        ("def answer1(: return 1", False, "Its own cell fails with SyntaxError: "),
-        (
-            "def answer1(): sys.stderr.write('careful'); return 1",
-            False,
-            "writes to stderr, which costs the points: care",
-        ),
-        ("def answer1(): return later()", False, "NameError"),
-        ("def answer1(): return helper() - WIDTH", True, "PASS right"),
-        ("def answer1(): return answer2()", False, "uses an exercise that is still open"),
-        ("class Answer:\n    # YOUR CODE HERE\n    raise NotImplementedError()", None, "Still open"),
-    ],
-)
-def test_an_answer(points: Any, source: str, passed: bool | None, message: str) -> None:
+ANSWERS: list[tuple[str, bool | None, str]] = [
+    ("def answer{n}(): return undefined", False, "NameError: name 'undefined' is not defined"),
+    ("def answer{n}(: return 1", False, "Its own cell fails with SyntaxError: "),
+    (
+        "def answer{n}(): sys.stderr.write('careful'); return {n}",
+        False,
+        "writes to stderr, which costs the points: care",
+    ),
+    ("def answer{n}(): return later()", False, "NameError"),
+    ("def answer{n}(): return helper() - 8 + {n}", True, "PASS right"),
+    ("def answer{n}(): return {n} if WIDTH == 7 else 0", True, "PASS right"),
+    ("def answer{n}(): return answer99()", False, "uses an exercise that is still open"),
+    ("class Answer{n}:\n    # YOUR CODE HERE\n    raise NotImplementedError()", None, "Still open"),
+    (
+        "def answer{n}(): return {n}\nundefined",
+        True,
+        "PASS right But its own cell fails with NameError: name 'undefined'",
+    ),
+    ("undefined\ndef answer{n}(): return {n}", False, "Its own cell fails with NameError: name 'undefined'"),
+    ("import sys\nsys.stderr.write('careful')\ndef answer{n}(): return {n}", True, "PASS right"),
+]
+
+
+def test_answers(points: Any) -> None:
     trained = new_code_cell("def helper(): return 8\nWIDTH = 7\nnothing = 1 / 0\nwhile True: pass")
-    first, _ = points(trained, answer(2), answer(1, source), check(1), check(2))
-    assert (first.name, first.passed) == ("e1", passed)
-    assert message in first.message
+    cells = [cell for n, (source, *_) in enumerate(ANSWERS) for cell in (answer(n, source.format(n=n)), check(n))]
+    done = points(trained, answer(99), *cells, check(99))[:-1]
+    told = [(exercise.name, exercise.passed) for exercise in done]
+    assert told == [(f"e{n}", passed) for n, (_, passed, _) in enumerate(ANSWERS)]
+    for exercise, (_, _, message) in zip(done, ANSWERS, strict=True):
+        assert message in exercise.message
 
 
 def test_what_an_answer_may_use_is_defined_whatever_fails_beside_it(points: Any) -> None:
@@ -354,40 +364,57 @@ def raw(cell: NotebookNode, **changes: Any) -> dict[str, Any]:
 NONSENSE = [None, [1], {"a": 1}, 7, "\ud800 b"]
 
 
-@pytest.mark.parametrize("value", NONSENSE, ids=repr)
-def test_metadata_that_are_nonsense_are_told_and_stop_nothing(tmp_path: Path, edition: Any, value: Any) -> None:
-    edition(set_up(), *(cell for n in range(1, 6) for cell in (right(n), check(n))))
-    first = raw(set_up())
-    cells = [
-        *(first, raw(right(1), grade_id=value), raw(check(1))),
-        *(raw(right(2)), raw(check(2), grade_id=value)),
-        *(raw(right(3)), raw(check(3), points=value)),
-        *(raw(right(4)), raw(check(4), metadata=value)),
-        *(raw(right(5), solution=value), raw(check(5)), raw(new_markdown_cell(""), metadata={"tags": value})),
-        *(raw(new_code_cell("1"), source=value), raw(new_code_cell("1"), metadata={"nbgrader": value})),
-    ]
+def test_metadata_that_are_nonsense_are_told_and_stop_nothing(tmp_path: Path, edition: Any) -> None:
+    numbers = range(5 * len(NONSENSE))
+    edition(set_up(), *(cell for n in numbers for cell in (right(n), check(n))))
+    cells = [raw(set_up())]
+    told = []
+    for place, value in enumerate(NONSENSE):
+        n, at = 5 * place, len(cells) + 1
+        cells += [
+            *(raw(right(n), grade_id=value), raw(check(n))),
+            *(raw(right(n + 1)), raw(check(n + 1), grade_id=value)),
+            *(raw(right(n + 2)), raw(check(n + 2), points=value)),
+            *(raw(right(n + 3)), raw(check(n + 3), metadata=value)),
+            *(
+                raw(right(n + 4), solution=value),
+                raw(check(n + 4)),
+                raw(new_markdown_cell(""), metadata={"tags": value}),
+            ),
+            *(raw(new_code_cell("1"), source=value), raw(new_code_cell("1"), metadata={"nbgrader": value})),
+        ]
+        told += [f"cell {at} 'grade_id' is ", f"cell {at + 3} 'grade_id' is "]
+        told += [f"cell {at + 12} stands "] if value != {"a": 1} else []
     path = tmp_path / "copy.ipynb"
     path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}))
     called = CliRunner().invoke(main, ["check", str(path), "--json"])
     assert called.exit_code == 0, called.output
     done = json.loads(called.stdout)
-    assert (done["points"], done["max_points"]) == (5, 5)
-    told = " ".join(done["warnings"])
-    assert "in the nbgrader metadata of cell 2 'grade_id' is " in told
-    assert "in the nbgrader metadata of cell 5 'grade_id' is " in told
-    assert "in the nbgrader metadata of cell 14 stands " in told or value == {"a": 1}
+    assert (done["points"], done["max_points"]) == (len(numbers), len(numbers))
+    warnings = " ".join(done["warnings"])
+    assert [text for text in told if f"in the nbgrader metadata of {text}" not in warnings] == []
     assert all(warning in called.stderr for warning in done["warnings"] if "\\u" not in warning)
 
 
-@pytest.mark.parametrize("value", [None, 7, "\ud800", {}], ids=repr)
-def test_a_source_that_is_nonsense_is_told(tmp_path: Path, value: Any) -> None:
-    cells = [raw(set_up()), raw(right(1)), raw(check(1)), raw(answer(2), source=value), raw(check(2))]
+def test_sources_that_are_nonsense_are_told(tmp_path: Path) -> None:
+    values: list[Any] = [None, 7, "\ud800", {}]
+    broken = [cell for n, value in enumerate(values, 2) for cell in (raw(answer(n), source=value), raw(check(n)))]
     path = tmp_path / "copy.ipynb"
-    path.write_text(json.dumps({"nbformat": 4, "cells": cells}))
+    path.write_text(json.dumps({"nbformat": 4, "cells": [raw(set_up()), raw(right(1)), raw(check(1)), *broken]}))
     done = check_copy(path)
-    assert [e.passed for e in done.exercises] == [True, False]
-    assert done.warnings[0].startswith("nbgrader will refuse this copy: cell 4 has ")
+    assert [e.passed for e in done.exercises] == [True, *([False] * len(values))]
+    starts = [f"nbgrader will refuse this copy: cell {place} has " for place in (4, 6, 8, 10)]
+    assert all(warning.startswith(start) for warning, start in zip(done.warnings, starts, strict=False))
     assert CliRunner().invoke(main, ["check", f"{path}:Net"]).exit_code == 2
+
+
+def test_answers_of_an_earlier_edition_are_told(report: Any, edition: Any) -> None:
+    edition(set_up(), right(1), check(1))
+    done = report(right(1), check(1), right(7), check(7), answer(8))
+    assert [(e.name, e.passed) for e in done.exercises] == [("e1", True)]
+    assert done.warnings == [
+        'not checked: "e7", "e8". The lab\'s notebook has no such exercise now: put your answers into a fresh copy.'
+    ]
 
 
 def test_a_source_that_is_a_list_of_lines_and_a_cell_without_metadata(tmp_path: Path) -> None:
@@ -496,5 +523,5 @@ def test_an_installed_lab_finds_its_notebooks_where_pip_put_them(
         "notebooks/other.py",
     ]
     monkeypatch.setattr(_place, "root", lambda: None)
-    monkeypatch.setattr(exercises.metadata, "files", lambda name: [Installed(one) for one in names])
+    monkeypatch.setattr(_place.metadata, "files", lambda name: [Installed(one) for one in names])
     assert exercises.edition_sources() == [there]

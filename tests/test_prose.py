@@ -1,0 +1,179 @@
+"""Whatever a text of the project prints as code works: commands, paths, make's targets, code spans, each *To do*.
+
+`prose.py` finds them. Where a reader is meant to see something fail, the span stands in `MEANT_TO_FAIL`.
+"""
+
+import ast
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import prose
+import pytest
+from click.testing import CliRunner
+from stand_ins import few_digits
+
+from lab import data
+from lab.cli import main
+from lab.course.editions import solved_edition
+from lab.course.kernel import environment, this_python
+
+NET = """
+from torch import nn
+from lab.models import StagesNet
+
+class Net(StagesNet):
+    def __init__(self):
+        super().__init__((6, 6, 7, 7, 8))
+
+MyNet = Net
+"""
+BY_OTHERS = ("lab run", ".ipynb")
+"""Executed elsewhere: whole notebooks by `make lab` and nbval, a copy's exercises in tests/course."""
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder with what the commands name, and few digits."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET, encoding="utf-8")
+    few = few_digits(200, 100)
+    monkeypatch.setattr(data, "load", lambda name="mnist": replace(few, name=name))
+    monkeypatch.setattr("lab.runs.load", data.load)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("text", "command"), list(prose.printed_commands()))
+def test_a_printed_command_works(text, command, desk):
+    arguments = shlex.split(command.removeprefix("python -m "))[1:]
+    by_others = any(each in command for each in BY_OTHERS) or len(arguments) == 1
+    if by_others or re.search(r"\b[A-Z]{3,}\b", command):  # TARGET stands for what a reader puts there
+        options = arguments[1:] or ["net.py"]
+        main.commands[arguments[0]].make_context(arguments[0], options)  # raises for an option that is not there
+        return
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code in (0, 1), f"{text}: {command}\n{result.output}"
+
+
+@pytest.mark.parametrize("path", [*prose.TEXTS, *prose.NOTEBOOKS], ids=lambda path: path.name)
+def test_a_path_that_a_text_names_is_there(path):
+    named = [
+        span for text in prose.markdown(path) for span in prose.spans(text) if re.fullmatch(r"[\w.]+/[\w./]*", span)
+    ]
+    made = (
+        "build/",
+        "submitted/",
+        "release/",
+        "tests/out-size.py",
+        "lab/rubrics/NAME",
+        "notebooks/NAME",
+    )  # by what the text describes
+    gone = [name for name in named if not name.startswith(made) and not (prose.ROOT / name).exists()]
+    assert gone == []
+
+
+@pytest.mark.parametrize("path", prose.TEXTS, ids=lambda path: path.name)
+def test_a_target_of_make_is_there(path):
+    targets = set(re.findall(r"^([a-z-]+):", (prose.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    asked = set(
+        re.findall(r"`?\bmake ([a-z-]+)(?=[`\s]*(?:#|$|`| [A-Z]+=))", path.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert asked <= targets
+
+
+# -- to do ------------------------------------------------------------------------------------------------------------
+
+
+def _answers(source: Path) -> list[tuple[nbformat.NotebookNode, list[str]]]:
+    """Each empty to-do cell, and the code of the answer that is folded below it."""
+    found, waiting = [], None
+    for cell in prose.cells(source):
+        if "to-do" in cell.metadata.get("tags", []):
+            waiting = cell
+        elif waiting is not None and cell.cell_type == "markdown":
+            folded = re.match(r"<details><summary>An answer</summary>\n(.*?)\n</details>", cell.source, re.DOTALL)
+            found.append((waiting, prose.fenced(folded[1], "python") if folded else []))
+            waiting = None
+    return found
+
+
+@pytest.mark.parametrize("source", prose.NOTEBOOKS, ids=lambda path: path.stem)
+def test_each_to_do_has_a_cell_and_an_answer(source):
+    asked = sum(text.count("*To do:*") for text in prose.markdown(source))
+    answers = _answers(source)
+    assert asked == len(answers) > 0
+    for cell, code in answers:
+        assert all(line.startswith("#") for line in cell.source.splitlines()), "it is for the student to fill in"
+        assert code, f"no answer below {cell.source!r}"
+
+
+# -- every code span and every answer, where it stands ----------------------------------------------------------------
+
+MEANT_TO_FAIL: set[str] = set()
+NO_CODE = re.compile(r"lab [a-z]|make |[\w.]+/|\w+\.(py|ipynb|toml)$|\*$|# EXERCISE|x\b")
+"""Spans that other tests look at, or that are no Python: commands, paths, files, a star."""
+SPAN = "_spans({!r})"
+HELPER = """
+def _spans(texts):
+    import builtins, torch, lab
+    failed = {}
+    for text in texts:
+        try:
+            eval(text, {**vars(builtins), **globals()})
+        except Exception as error:
+            failed[text] = f"{type(error).__name__}: {error}"
+    print("SPANS", failed)
+"""
+
+
+def _arguments_near(all_cells: list[nbformat.NotebookNode], place: int) -> set[str]:
+    """The arguments of functions in the cells around a text, which it may speak of by name."""
+    near = [cell.source for cell in all_cells[max(0, place - 3) : place + 4] if cell.cell_type == "code"]
+    names = set()
+    for source in near:
+        names |= {
+            node.arg for node in ast.walk(ast.parse(source)) if isinstance(node, ast.arg | ast.keyword) and node.arg
+        }
+        names |= {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    return names
+
+
+def _with_spans_and_answers(source: Path) -> nbformat.NotebookNode:
+    """The solved notebook, every *To do* done, and behind each text a cell that evaluates its code spans."""
+    notebook = solved_edition(source.stem)
+    answers = iter(_answers(source))
+    cells = []
+    for place, cell in enumerate(notebook.cells):
+        if "to-do" in cell.metadata.get("tags", []):
+            cell.source = "\n".join(next(answers)[1])
+        cells.append(cell)
+        if cell.cell_type == "markdown":
+            known = _arguments_near(notebook.cells, place)
+            texts = [t for t in prose.spans(cell.source) if not NO_CODE.match(t) and t not in known | MEANT_TO_FAIL]
+            if texts:
+                cells.append(nbformat.v4.new_code_cell(SPAN.format(texts)))
+    first = next(place for place, cell in enumerate(cells) if cell.cell_type == "code")
+    notebook.cells = [*cells[:first], nbformat.v4.new_code_cell(HELPER), *cells[first:]]
+    return notebook
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", prose.NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_code_span_and_every_answer_runs_where_it_stands(source, tmp_path):
+    from nbclient import NotebookClient
+
+    notebook = _with_spans_and_answers(source)
+    client = NotebookClient(
+        notebook, timeout=300, allow_errors=True, resources={"metadata": {"path": str(tmp_path)}}, **this_python()
+    )
+    client.execute(env=environment(LAB_QUICK="1"))
+    failures = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                failures.append(f"{cell.source[:200]}\n{output.ename}: {output.evalue}")
+            elif output.get("name") == "stdout" and output.text.startswith("SPANS") and output.text != "SPANS {}\n":
+                failures.append(output.text)
+    assert failures == [], "\n\n".join(failures)
