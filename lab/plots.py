@@ -50,10 +50,10 @@ def show(axes: Axes) -> None:
     display(bundle(axes), raw=True, metadata={"image/png": {"width": width, "height": height}})
 
 
-def bundle(axes: Axes) -> dict[str, str]:
+def bundle(axes: Axes, colours: int = 256) -> dict[str, str]:
     """The figure of `axes` as Jupyter takes it, by media type: a picture, and its description in words; closes it.
 
-    The picture has twice as many pixels each way as it takes on the page, and a palette of 256 colours to stay small.
+    The picture has twice as many pixels each way as it takes on the page, and a palette of so many colours, to stay small.
     On a dark page it is a white card: the ink is black.
     """
     figure = axes.figure
@@ -62,7 +62,7 @@ def bundle(axes: Axes) -> dict[str, str]:
     drawn, image = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DENSE * _PIXELS, facecolor="white")
     plt.close(figure)
-    Image.open(drawn).convert("RGB").quantize(256).save(image, format="PNG", optimize=True)
+    Image.open(drawn).convert("RGB").quantize(colours).save(image, format="PNG", optimize=True)
     data, words = b64encode(image.getvalue()).decode(), str(figure.get_label())
     style = "max-width: 100%; height: auto; border-radius: 6px"
     size = f'width="{width}" height="{height}"'
