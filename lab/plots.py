@@ -50,11 +50,11 @@ def show(axes: Axes) -> None:
     display(bundle(axes), raw=True, metadata={"image/png": {"width": width, "height": height}})
 
 
-def bundle(axes: Axes) -> dict[str, str]:
+def bundle(axes: Axes, colours: int = 256) -> dict[str, str]:
     """The figure of `axes` as Jupyter takes it, by media type: a picture, and its description in words; closes it.
 
-    The picture has twice as many pixels each way as it takes on the page, and a palette of 256 colours to stay small.
-    On a dark page it is a white card: the ink is black.
+    The picture has twice as many pixels each way as it takes on the page, and a palette of so many colours, to stay
+    small. On a dark page it is a white card: the ink is black.
     """
     figure = axes.figure
     assert isinstance(figure, Figure)
@@ -62,7 +62,7 @@ def bundle(axes: Axes) -> dict[str, str]:
     drawn, image = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DENSE * _PIXELS, facecolor="white")
     plt.close(figure)
-    Image.open(drawn).convert("RGB").quantize(256).save(image, format="PNG", optimize=True)
+    Image.open(drawn).convert("RGB").quantize(colours).save(image, format="PNG", optimize=True)
     data, words = b64encode(image.getvalue()).decode(), str(figure.get_label())
     style = "max-width: 100%; height: auto; border-radius: 6px"
     size = f'width="{width}" height="{height}"'
@@ -387,26 +387,28 @@ def optimism(choices: Sequence[Choice], size: int = 10_000) -> Axes:
     Below: what the choice is worth, against simply keeping the last epoch, on images that nobody chose by.
 
     choices: as `lab.stats.optimism_by_size` finds them. A power law through the reports is drawn on to sets of `size`
-    images, with an open marker there: that point is extrapolated and not measured.
+    images, with an open marker there: that point is extrapolated and not measured. Where a report is not too good at
+    all, no law is drawn, and the axis is linear.
     """
-    law = power_law(choices)
-    measured = [choice.images for choice in choices]
-    bias, at_size = [100 * choice.optimism for choice in choices], 100 * law.at(size)
+    measured, bias = [choice.images for choice in choices], [100 * choice.optimism for choice in choices]
+    law = power_law(choices) if len(choices) > 1 and min(bias) > 0 else None
     figure, (above, below) = plt.subplots(2, 1, figsize=(WIDTH, 5.2), sharex=True, height_ratios=(3, 2))
-    reach = [min(measured), max(size, *measured)]
-    power = rf"power law, $n^{{{law.exponent:.2f}}}$"
-    above.plot(reach, [100 * law.at(n) for n in reach], "--", color="grey", linewidth=1.2, label=power)
+    reach, marked = [min(measured), max(size, *measured)], list(zip(measured, bias, strict=True))
     errors = [100 * choice.optimism_error for choice in choices]
+    if law is not None:
+        power = rf"power law, $n^{{{law.exponent:.2f}}}$"
+        above.plot(reach, [100 * law.at(n) for n in reach], "--", color="grey", linewidth=1.2, label=power)
+        above.plot(size, 100 * law.at(size), "D", color=RED, markerfacecolor="white", label="extrapolated")
+        marked.append((size, 100 * law.at(size)))
+        above.set_yscale("log")
+        above.set_ylim(min(value for _, value in marked) / 2, 2.5 * max(bias))
+        low, high = above.get_ylim()
+        ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if low < tick < high]
+        above.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     above.errorbar(measured, bias, errors, fmt="o", color=BLUE, capsize=3, label="measured, ± standard error")
-    above.plot(size, at_size, "D", color=RED, markerfacecolor="white", label="extrapolated")
-    for n, value in [*zip(measured, bias, strict=True), (size, at_size)]:
+    for n, value in marked:
         above.annotate(f"{value:.2g}", (n, value), (7, 5), textcoords="offset points", fontsize=_SMALL)
     above.set_xscale("log")
-    above.set_yscale("log")
-    above.set_ylim(min(*bias, at_size) / 2, 2.5 * max(bias))
-    low, high = above.get_ylim()
-    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if low < tick < high]
-    above.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     above.set_ylabel("its report minus\nthe truth, points")
     above.set_title("the best epoch, chosen on n images", fontsize=10)
     above.legend(fontsize=_SMALL)
@@ -423,7 +425,8 @@ def optimism(choices: Sequence[Choice], size: int = 10_000) -> Axes:
     found = ", ".join(f"{value:.2g} for {n:,}" for n, value in zip(measured, bias, strict=True))
     worth = ", ".join(f"{value:+.2g} for {n:,}" for n, value in zip(measured, gain, strict=True))
     words = f"How much too good the best epoch's report is, in points, by the images that it is chosen on: {found}"
-    words += f"; extrapolated to {size:,}, {at_size:.2g}. How much better than the last epoch it is on other images"
+    extrapolated = f"; extrapolated to {size:,}, {100 * law.at(size):.2g}" if law is not None else ""
+    words += f"{extrapolated}. How much better than the last epoch it is on other images"
     return _described(above, f"{words}: {worth}.")
 
 

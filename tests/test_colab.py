@@ -30,7 +30,7 @@ from lab import _hosted, ready
 from lab.course import editions
 
 COLAB = [
-    *("torch", "torchvision", "numpy", "scipy", "matplotlib", "ipykernel", "ipython", "ipywidgets", "pillow"),
+    *("torch", "torchvision", "numpy", "scipy", "matplotlib", "ipykernel", "ipython", "ipywidgets"),
     *("click", "rich", "tqdm", "platformdirs", "pydantic", "safetensors", "nbformat", "nbclient", "jupytext"),
     *("nbconvert", "requests"),
     *("packaging", "pip", "setuptools"),

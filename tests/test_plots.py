@@ -1,6 +1,7 @@
 """Every figure: what it draws, that a reader can tell what it shows, and that no text is cut or overlaps."""
 
 from base64 import b64decode
+from dataclasses import replace
 from io import BytesIO
 from itertools import combinations, pairwise
 
@@ -374,7 +375,7 @@ CHOICES = [Choice(312, 0.004, 0.0005, -0.002, 0.0006), Choice(1250, 0.001, 0.000
 def test_optimism(readable):
     above, below = readable(plots.optimism(CHOICES))
     assert (above.get_xscale(), above.get_yscale()) == ("log", "log")
-    line, measured, extrapolated = above.lines[0], above.containers[0][0], above.lines[-1]
+    line, extrapolated, measured = above.lines[0], above.lines[1], above.containers[0][0]
     assert list(measured.get_ydata()) == pytest.approx([0.4, 0.1])
     assert extrapolated.get_label() == "extrapolated"
     assert extrapolated.get_markerfacecolor() == "white"
@@ -382,6 +383,12 @@ def test_optimism(readable):
     assert list(line.get_xdata()) == [312, 10_000]
     assert list(below.containers[0][0].get_ydata()) == pytest.approx([-0.2, -0.1])
     assert [text.get_text() for text in below.get_xticklabels()] == ["312", "1,250", "10,000"]
+
+
+def test_where_the_best_epoch_is_not_too_good_no_law_is_drawn(readable):
+    above, _ = readable(plots.optimism([replace(CHOICES[0], optimism=-0.001), CHOICES[1]]))
+    assert above.get_yscale() == "linear"
+    assert [line.get_label() for line in above.lines if not line.get_label().startswith("_")] == []
 
 
 def test_label_smoothing(readable):

@@ -1,9 +1,8 @@
 """Whatever a text of the project prints as code works: commands, paths, make's targets, code spans, each *To do*.
 
-`prose.py` finds them. Where a reader is meant to see something fail, the span stands in `MEANT_TO_FAIL`.
+`prose.py` finds them.
 """
 
-import ast
 import re
 import shlex
 from dataclasses import replace
@@ -111,7 +110,6 @@ def test_each_to_do_has_a_cell_and_an_answer(source):
 
 # -- every code span and every answer, where it stands ----------------------------------------------------------------
 
-MEANT_TO_FAIL: set[str] = set()
 NO_CODE = re.compile(r"lab [a-z]|make |[\w.]+/|\w+\.(py|ipynb|toml)$|\*$|# EXERCISE|x\b")
 """Spans that other tests look at, or that are no Python: commands, paths, files, a star."""
 SPAN = "_spans({!r})"
@@ -128,16 +126,11 @@ def _spans(texts):
 """
 
 
-def _arguments_near(all_cells: list[nbformat.NotebookNode], place: int) -> set[str]:
-    """The arguments of functions in the cells around a text, which it may speak of by name."""
-    near = [cell.source for cell in all_cells[max(0, place - 3) : place + 4] if cell.cell_type == "code"]
-    names = set()
-    for source in near:
-        names |= {
-            node.arg for node in ast.walk(ast.parse(source)) if isinstance(node, ast.arg | ast.keyword) and node.arg
-        }
-        names |= {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-    return names
+def _code_near(cells: list[nbformat.NotebookNode], place: int) -> str:
+    """The code around a text, which runs: what it speaks of may stand there word for word."""
+    near = cells[max(0, place - 3) : place + 4]
+    folded = [block for cell in near if cell.cell_type == "markdown" for block in prose.fenced(cell.source, "python")]
+    return "\n".join([*folded, *(cell.source for cell in near if cell.cell_type == "code")])
 
 
 def _with_spans_and_answers(source: Path) -> nbformat.NotebookNode:
@@ -150,8 +143,8 @@ def _with_spans_and_answers(source: Path) -> nbformat.NotebookNode:
             cell.source = "\n".join(next(answers)[1])
         cells.append(cell)
         if cell.cell_type == "markdown":
-            known = _arguments_near(notebook.cells, place)
-            texts = [t for t in prose.spans(cell.source) if not NO_CODE.match(t) and t not in known | MEANT_TO_FAIL]
+            runs = _code_near(notebook.cells, place)
+            texts = [t for t in prose.spans(cell.source) if not NO_CODE.match(t) and t not in runs]
             if texts:
                 cells.append(nbformat.v4.new_code_cell(SPAN.format(texts)))
     first = next(place for place, cell in enumerate(cells) if cell.cell_type == "code")

@@ -4,10 +4,8 @@ It carries the network as data, and `static/network.js` executes it in the page.
 a notebook that JupyterLab does not trust yet), a still picture stands in its place, with a line that says what to do.
 """
 
-import io
 import json
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
-from PIL import Image
 
 from lab import plots
 
@@ -40,7 +37,7 @@ class Page:
 
     def bundle(self) -> dict[str, str]:
         """The output by media type: the page, and the picture with its description."""
-        parts = _lighter(plots.bundle(self.figure()))
+        parts = plots.bundle(self.figure(), colours=64)  # it stands in the output twice
         place, script = f"lab-{mark(self.data)}", started(self.kind, self.data)
         still = f'<div class="lab-still">{parts["text/html"]}<p>{ASLEEP}</p></div>'
         page = f'<div class="lab-place {place}"><style>{style()}</style>{still}</div><script>{script}</script>'
@@ -48,14 +45,6 @@ class Page:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return self.bundle()
-
-
-def _lighter(parts: dict[str, str]) -> dict[str, str]:
-    """The same picture in 64 colours, a third of the size: it stands in the output twice."""
-    picture, content = Image.open(io.BytesIO(b64decode(parts["image/png"]))).convert("RGB"), io.BytesIO()
-    picture.quantize(64).save(content, "png", optimize=True)
-    lighter = b64encode(content.getvalue()).decode()
-    return parts | {"image/png": lighter, "text/html": parts["text/html"].replace(parts["image/png"], lighter)}
 
 
 def started(kind: Kind, data: dict[str, Any]) -> str:
