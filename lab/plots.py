@@ -53,7 +53,7 @@ def show(axes: Axes) -> None:
 def bundle(axes: Axes, colours: int = 256) -> dict[str, str]:
     """The figure of `axes` as Jupyter takes it, by media type: a picture, and its description in words; closes it.
 
-    The picture has twice as many pixels each way as it takes on the page, and a palette of so many colours, to stay small.
+    The picture has twice as many pixels each way as it takes on the page, and a palette of `colours` to stay small.
     On a dark page it is a white card: the ink is black.
     """
     figure = axes.figure
