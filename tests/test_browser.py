@@ -181,6 +181,7 @@ def until_same(page, canvas, wanted):
 
 def point(page, canvas, across, down):
     """Move the mouse over a canvas, to 0..1 across and down."""
+    canvas.scroll_into_view_if_needed()
     area = canvas.bounding_box()
     page.mouse.move(area["x"] + across * area["width"], area["y"] + down * area["height"], steps=3)
 
@@ -348,7 +349,7 @@ def goes_on(explored, drawn, page):
     expect(widget.locator(".lab-readout")).to_have_text(sees(8, 3, 3))
     widget.locator(".lab-strip > div").nth(4).hover()
     expect(widget.locator(".lab-readout")).to_have_text(sees(4, 7, 7))
-    expect(explored.locator(".lab-still")).to_be_hidden()
+    expect(explored.locator(".lab-still").first).to_be_hidden()
     pad = drawn.locator(".lab-draw")
     pad.get_by_role("button", name="clear").click()
     expect(pad.locator(".lab-readout")).to_have_text("The canvas is empty: draw a digit.")
