@@ -1,4 +1,4 @@
-"""The lesson as a student meets it: a real browser, a real JupyterLab, a real kernel.
+"""The lesson as a student meets it: a real browser, a real JupyterLab, a real kernel; and the page to take home.
 
 Screenshots go to build/screens/, for a person to look at.
 """
@@ -18,10 +18,18 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+from test_executor import case, drawn, every_value, own_networks
 
+import lab
+from lab import data
 from lab.graph import capture
+from lab.layers import layer_table
 from lab.models import LabNet
+from lab.operations import KINDS
 from lab.receptive import receptive_fields
+from lab.train import Recipe, fit
+from lab.widgets.page import STATIC, as_part
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -127,7 +135,7 @@ def opened(browser, address, width=1000):
     # Before that, JupyterLab drops what it is told to run.
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached", timeout=PATIENCE)
     yield page
-    assert not [problem for problem in problems if "blob:" in problem]  # that is where anywidget keeps our scripts
+    assert not [problem for problem in problems if "/static/" not in problem]  # that is where JupyterLab keeps its own
     context.close()
 
 
@@ -173,6 +181,7 @@ def until_same(page, canvas, wanted):
 
 def point(page, canvas, across, down):
     """Move the mouse over a canvas, to 0..1 across and down."""
+    canvas.scroll_into_view_if_needed()
     area = canvas.bounding_box()
     page.mouse.move(area["x"] + across * area["width"], area["y"] + down * area["height"], steps=3)
 
@@ -181,7 +190,12 @@ def sees(layer, row, column):
     """What the widget says of a unit of LabNet, worked out here."""
     rows, columns = receptive_fields(capture(LabNet()))[layer].box(row, column)
     extent = f"rows {rows.low} to {rows.high}, columns {columns.low} to {columns.high}."
-    return f"Unit {row}, {column} sees {rows.size}x{columns.size} pixels: {extent}"
+    return re.compile(
+        rf"^Unit {row}, {column} is −?\d+\.\d+\. It sees {rows.size}x{columns.size} pixels: {re.escape(extent)}$"
+    )
+
+
+TITLES = [layer.heading for layer in layer_table(capture(LabNet()))]
 
 
 def screenshot(page, locator, name):
@@ -195,11 +209,14 @@ def screenshot(page, locator, name):
 
 @pytest.fixture(scope="module")
 def executed(browser, server, folder):
-    """The lesson, done in JupyterLab and saved; the kernel is gone afterwards. Gives the notebook's path."""
+    """The lesson, done in JupyterLab and saved; the kernel is gone at the end. Gives the notebook's path."""
     with opened(browser, f"{server}/lab/tree/lesson.ipynb") as page:
         exercise(page)
         explorer(page)
         sketchpad(page)
+        stop_kernels(server, restart=True)
+        page.wait_for_timeout(3000)
+        goes_on(output(page, 2), output(page, 3), page)
         page.keyboard.press("Control+s")
         page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')", timeout=PATIENCE)
     stop_kernels(server)
@@ -234,10 +251,10 @@ def explorer(page):
     layer = widget.get_by_role("slider", name="layer")
     for _ in range(3):
         widget.get_by_role("button", name="next layer").click()
-    expect(name).to_have_text("3 (relu)")
+    expect(name).to_have_text(TITLES[3])
     layer.focus()
     page.keyboard.press("ArrowRight")
-    expect(name).to_have_text("4 (conv 3x3)")
+    expect(name).to_have_text(TITLES[4])
     expect(readout).to_have_text(sees(4, 7, 7))
     assert page.evaluate("document.activeElement.type") == "range"  # JupyterLab did not take the key
 
@@ -273,10 +290,17 @@ def explorer(page):
     widget.locator(".lab-channels canvas").nth(5).click()
     until_changed(page, plane, before)
     widget.locator(".lab-strip > div").nth(20).hover()
-    expect(name).to_have_text("20 (linear)")
+    expect(name).to_have_text(TITLES[20])
     expect(readout).to_have_text(sees(20, 0, 0))
     widget.locator(".lab-strip > div").nth(8).hover()
-    expect(name).to_have_text("8 (max_pool)")
+    expect(name).to_have_text(TITLES[8])
+    expect(widget.locator(".lab-account")).to_contain_text(re.compile(r"The maximum of these 4: −?\d+\.\d+\."))
+    widget.locator(".lab-strip > div").nth(4).hover()
+    parts = widget.locator(".lab-account .lab-part[role=img]")
+    expect(parts).to_have_count(6)
+    widget.get_by_role("button", name=re.compile("show the other 10 channels")).click()
+    expect(parts).to_have_count(16)
+    expect(widget.locator(".lab-evidence figure")).to_have_count(10)
     screenshot(page, widget, "explore-light-1000")
 
 
@@ -293,7 +317,7 @@ def sketchpad(page):
     assert bars.inner_text() != empty
     widget.get_by_role("slider", name="layer").focus()
     page.keyboard.press("End")
-    expect(widget.get_by_text("what the middle unit of 20 (linear) sees, 28x28 pixels")).to_be_visible()
+    expect(widget.get_by_text(f"what the middle unit of {TITLES[20]} sees, 28x28 pixels")).to_be_visible()
     until_changed(page, widget.locator(".lab-view"), seven)
     screenshot(page, widget, "draw-light-1000")
     widget.get_by_role("button", name="clear").click()
@@ -318,13 +342,31 @@ def choose_theme(server, name):
     urllib.request.urlopen(urllib.request.Request(path, content, method="PUT")).close()
 
 
-def stop_kernels(server):
+def goes_on(explored, drawn, page):
+    """Both pages answer, whether a kernel is there or not."""
+    widget = explored.locator(".lab-explore")
+    widget.locator(".lab-strip > div").nth(8).hover()
+    expect(widget.locator(".lab-readout")).to_have_text(sees(8, 3, 3))
+    widget.locator(".lab-strip > div").nth(4).hover()
+    expect(widget.locator(".lab-readout")).to_have_text(sees(4, 7, 7))
+    expect(explored.locator(".lab-still").first).to_be_hidden()
+    pad = drawn.locator(".lab-draw")
+    pad.get_by_role("button", name="clear").click()
+    expect(pad.locator(".lab-readout")).to_have_text("The canvas is empty: draw a digit.")
+    draw_seven(page, pad.locator(".lab-sheet"))
+    expect(pad.locator(".lab-readout")).to_have_text(re.compile("^The network's answer"))
+
+
+def stop_kernels(server, restart=False):
     with urllib.request.urlopen(f"{server}/api/sessions?token={TOKEN}") as answer:
         sessions = json.load(answer)
     assert sessions
     for session in sessions:
-        path = f"{server}/api/sessions/{session['id']}?token={TOKEN}"
-        urllib.request.urlopen(urllib.request.Request(path, method="DELETE")).close()
+        if restart:
+            path, method = f"{server}/api/kernels/{session['kernel']['id']}/restart?token={TOKEN}", "POST"
+        else:
+            path, method = f"{server}/api/sessions/{session['id']}?token={TOKEN}", "DELETE"
+        urllib.request.urlopen(urllib.request.Request(path, method=method)).close()
 
 
 def test_the_lesson_leaves_neither_an_error_nor_a_warning(executed):
@@ -333,34 +375,29 @@ def test_the_lesson_leaves_neither_an_error_nor_a_warning(executed):
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
 
 
-def shows_pictures(page, widgets=2):
-    """Every widget's place holds its picture, with a text, and no word of a widget that is missing."""
-    pictures = page.locator(".lab-still img")
-    expect(pictures).to_have_count(widgets, timeout=PATIENCE)
-    for picture in pictures.all():
-        picture.scroll_into_view_if_needed()
-        expect(picture).to_be_visible()
-        assert picture.evaluate("image => image.complete && image.naturalWidth") > 300
-        assert len(picture.get_attribute("alt")) > 40
-    page.wait_for_timeout(2000)  # JupyterLab looks for the widgets meanwhile
-    for words in page.get_by_text(re.compile("Error displaying widget|Loading widget|model not found")).all():
-        expect(words).to_be_hidden()
-
-
 def test_saved_notebook_in_jupyterlab_whose_kernel_is_gone(browser, server, executed):
     with opened(browser, f"{server}/lab/tree/lesson.ipynb") as page:
-        shows_pictures(page)
+        goes_on(output(page, 2), output(page, 3), page)
         screenshot(page, page.locator(".jp-Notebook"), "saved-without-kernel")
     stop_kernels(server)
 
 
 def test_saved_notebook_from_somebody_else(browser, server, executed):
-    """JupyterLab does not trust it: no widget, no style, only what is harmless."""
+    """JupyterLab does not trust it: no script, no style, a picture that says so."""
     notebook = nbformat.read(executed, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell("'another notebook'"))
     nbformat.write(notebook, executed.with_name("foreign.ipynb"))
     with opened(browser, f"{server}/lab/tree/foreign.ipynb") as page:
-        shows_pictures(page)
+        pictures = page.locator(".lab-still img")
+        expect(pictures).to_have_count(2, timeout=PATIENCE)
+        for picture in pictures.all():
+            picture.scroll_into_view_if_needed()
+            expect(picture).to_be_visible()
+            assert picture.evaluate("image => image.complete && image.naturalWidth") > 300
+            assert len(picture.get_attribute("alt")) > 40
+        assert page.locator(".lab-widget").count() == 0
+        expect(page.get_by_text("This is a picture. To bring it to life").first).to_be_visible()
+        screenshot(page, page.locator(".jp-Notebook"), "untrusted")
     stop_kernels(server)
 
 
@@ -372,7 +409,7 @@ def test_page_made_of_the_saved_notebook(browser, executed, tmp_path):
     context = browser.new_context(viewport={"width": 1000, "height": 1500}, offline=True)
     page = context.new_page()
     page.goto((tmp_path / "lesson.html").as_uri(), wait_until="commit")
-    shows_pictures(page)
+    goes_on(page, page, page)
     screenshot(page, page.locator("body"), "page")
     context.close()
 
@@ -404,3 +441,120 @@ def test_widgets_in_the_dark_and_on_a_phone(browser, server, executed, app, dark
 
 def is_light(colour):
     return sum(float(part) for part in re.findall(r"[\d.]+", colour)[:3]) > 3 * 128
+
+
+# -- without a notebook -----------------------------------------------------------------------------------------------
+
+
+def test_the_executor_gives_in_the_browser_what_pytorch_gives(browser):
+    """Every kind of operation and the lab's networks; and how long one image takes."""
+    graphs = {f"{kind.__name__}, seed {seed}": drawn(seed, kind) for kind in KINDS for seed in range(100, 104)}
+    graphs |= {name: capture(network) for name, network in own_networks().items()}
+    torch.manual_seed(0)
+    images = {name: torch.randn(1, *graph.input_shape) for name, graph in graphs.items()}
+    source = as_part((STATIC / "network.js").read_text(encoding="utf-8"))
+    script = f"""(tasks) => {{ {source}
+        return tasks.map(({{ graph, weights, image }}) => {{
+            const network = new Network(graph, weights);
+            const before = performance.now();
+            for (let i = 0; i < 9; i++) network.run(image);
+            const milliseconds = (performance.now() - before) / 9;
+            return {{ milliseconds, output: [...network.output(network.run(image))] }};
+        }});
+    }}"""
+    page = browser.new_page()
+    answered = page.evaluate(script, [case(graph, images[name]) for name, graph in graphs.items()])
+    page.close()
+    for (name, graph), answer in zip(graphs.items(), answered, strict=True):
+        wanted = every_value(graph, images[name])[graph.operations[-1].name].flatten()
+        size = max(float(wanted.abs().max()), 0.01)
+        assert float((torch.tensor(answer["output"]) - wanted).abs().max()) <= 1e-4 * size, name
+        if name == "LabNet":
+            print(f"LabNet, one image in Chromium: {answer['milliseconds']:.1f} ms")
+            assert answer["milliseconds"] < 15
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory):
+    """A network that was trained for a moment, taken home."""
+    torch.manual_seed(0)
+    network = LabNet()
+    recipe = Recipe(epochs=2, averaging=0, augment=None, precision="float32")
+    fit(network, data.load("mnist").limit(6000), recipe, progress=False)
+    return lab.take_home(network, tmp_path_factory.mktemp("home") / "my_network.html").page
+
+
+def by_finger(page, sheet, points):
+    """A stroke on a touch screen."""
+    area = sheet.bounding_box()
+    session = page.context.new_cdp_session(page)
+    for number, (across, down) in enumerate(points):
+        touch = {"x": area["x"] + across * area["width"], "y": area["y"] + down * area["height"]}
+        kind = "touchMove" if number else "touchStart"
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [touch]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "light"), (400, "dark"), (1200, "light"), (1200, "dark")])
+def test_the_page_to_take_home_answers_a_finger(browser, taken, width, scheme):
+    """On a phone and on a tablet, offline: draw a seven, read the answer, look inside. Nothing leaves the page."""
+    assert taken.stat().st_size < 500_000
+    size = {"width": width, "height": 800}
+    context = browser.new_context(viewport=size, has_touch=True, offline=True, color_scheme=scheme)
+    page, asked, problems = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))  # what the policy forbids is told there
+    page.goto(taken.as_uri())
+    readout = page.locator(".lab-draw .lab-readout")
+    expect(readout).to_have_text("The canvas is empty: draw a digit.")
+    expect(page.get_by_text("This page needs JavaScript.")).to_be_hidden()
+    digit = page.locator(".lab-explore .lab-digit")
+    before = pixels(digit)
+    stroke = [(0.3, 0.2), (0.5, 0.2), (0.7, 0.2), (0.6, 0.4), (0.5, 0.6), (0.45, 0.85)]
+    by_finger(page, page.locator(".lab-sheet"), stroke)
+    expect(readout).to_have_text(re.compile(r"^The network's answer: 7, \d+% sure\.$"))
+    until_changed(page, digit, before)  # what was drawn is what the layers show
+    page.locator(".lab-strip > div").nth(4).tap()
+    expect(page.locator(".lab-name")).to_have_text(TITLES[4])
+    page.locator(".lab-map").tap(position={"x": 4, "y": 4})
+    expect(page.locator(".lab-explore .lab-readout")).to_have_text(sees(4, 0, 0))
+    expect(page.locator(".lab-evidence .lab-best")).to_have_attribute("title", re.compile("^class 7: "))
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert is_light(page.evaluate("getComputedStyle(document.body).color")) is (scheme == "dark")
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENS / f"home-{scheme}-{width}.png", full_page=True)
+    assert [url for url in asked if not url.startswith("data:")] == [taken.as_uri()]
+    assert problems == []
+    context.close()
+
+
+def test_two_pages_in_one_do_not_mix(browser, tmp_path):
+    """Two explorers of different networks and two sketchpads of one: each answers for itself."""
+    small = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    shown = [lab.explore(LabNet()), lab.explore(small), lab.draw(small), lab.draw(small)]
+    body = "".join(page.bundle()["text/html"] for page in shown)
+    (tmp_path / "all.html").write_text(f"<!doctype html><meta charset=utf-8><body>{body}", encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "all.html").as_uri())
+    expect(page.locator(".lab-widget")).to_have_count(4)
+    first, second = page.locator(".lab-explore").all()
+    first.get_by_role("button", name="next layer").click()
+    expect(first.locator(".lab-name")).to_have_text(TITLES[1])
+    expect(second.locator(".lab-facts")).to_contain_text("1 of 2")
+    one, other = page.locator(".lab-draw").all()
+    draw_seven(page, one.locator(".lab-sheet"))
+    expect(one.locator(".lab-readout")).to_have_text(re.compile("^The network's answer"))
+    expect(other.locator(".lab-readout")).to_have_text("The canvas is empty: draw a digit.")
+    page.close()
+
+
+def test_a_network_that_the_page_can_not_run_keeps_its_picture(browser, tmp_path):
+    shown = lab.draw(LabNet())
+    shown.data["graph"]["operations"][0]["kind"] = "blur"
+    (tmp_path / "blur.html").write_text(f"<meta charset=utf-8>{shown.bundle()['text/html']}", encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "blur.html").as_uri())
+    expect(page.get_by_text("The network can't be run in this page: 0: the kind blur is unknown")).to_be_visible()
+    expect(page.locator(".lab-still img")).to_be_visible()
+    page.close()

@@ -50,7 +50,7 @@ class Page:
 def started(kind: Kind, data: dict[str, Any]) -> str:
     """The script that fills the places of class `lab-<mark of the data>`."""
     written = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no tag can end the script
-    modules = "\n".join(_as_part((STATIC / name).read_text(encoding="utf-8")) for name in SCRIPTS)
+    modules = "\n".join(as_part((STATIC / name).read_text(encoding="utf-8")) for name in SCRIPTS)
     return f'(() => {{"use strict";\n{modules}\nstart("{kind}", "lab-{mark(data)}", {written});\n}})();'
 
 
@@ -64,7 +64,7 @@ def mark(data: dict[str, Any]) -> str:
     return sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _as_part(module: str) -> str:
+def as_part(module: str) -> str:
     """A module as a part of one script: without imports, exports and the comments, which the source keeps."""
     module = re.sub(r"^import [^;]*;\n", "", module, flags=re.MULTILINE)
     lines = (line.strip() for line in module.splitlines())
