@@ -276,7 +276,8 @@ def _draw_tracks(records: dict[str, list[Record]]) -> Figure:
         axis.scatter([parameters] * len(runs), accuracies, s=18, color=colour, alpha=0.6)
         margin = stats.mean_margin(accuracies) if len(runs) > 1 else 0
         axis.errorbar([parameters * 1.03], [stats.spread(accuracies)[0]], [margin], color=colour, fmt="_", capsize=4)
-        axis.annotate(f"{name}, {parameters:,}", (parameters, min(accuracies)), (0, -12), textcoords="offset points",
+        lowest = min(*accuracies, stats.spread(accuracies)[0] - margin)
+        axis.annotate(f"{name}, {parameters:,}", (parameters, lowest), (0, -12), textcoords="offset points",
                       ha="center", va="top", color=colour, fontsize=9, backgroundcolor="white")  # fmt: skip
     axis.axhline(TARGET, color="0.4", linestyle="--", linewidth=1)
     axis.axvline(20_000, color="0.4", linestyle=":", linewidth=1)

@@ -42,6 +42,7 @@ FALSE_ALARMS = 0.001
     [
         ("sprint", "race", range(100, 103)),  # none that the record has
         pytest.param("peak", "peak", [100], marks=pytest.mark.slow),
+        pytest.param("small", "small", [100], marks=pytest.mark.slow),
         pytest.param("tiny", "tiny", [100], marks=pytest.mark.slow),
     ],
 )
@@ -55,9 +56,14 @@ def test_presets_are_as_accurate_as_their_record(name: str, part: str, seeds: It
 
 def test_the_record_is_of_the_presets_as_they_are() -> None:
     parts = report.read(bench.HOME / "results")
-    for name, part in (("sprint", "race"), ("peak", "peak"), ("tiny", "tiny")):
+    for name, part, seeds in (
+        ("sprint", "race", 10),
+        ("peak", "peak", 10),
+        ("small", "small", 3),
+        ("tiny", "tiny", 10),
+    ):
         records = parts[part]["records"][name]
-        assert len({record["seed"] for record in records}) == 10
+        assert len({record["seed"] for record in records}) == seeds
         for record in records:
             assert record["target"] == PRESETS[name].target
             wanted = json.loads(json.dumps(bench.asdict(PRESETS[name].recipe)))
