@@ -1015,7 +1015,8 @@ class Interpolate(Windowed):
         )
 
     def window(self, axis: int, n: int, n_out: int) -> tuple[list[range], Fraction]:
-        scale = 1 / self.scale[axis] if self.scale else n / n_out
+        copied = self.mode == "nearest" and n_out in (n, 2 * n)  # each unit once or twice: PyTorch takes no scale then
+        scale = 1 / self.scale[axis] if self.scale and not copied else n / n_out
         return [self._sampled(i, n, n_out, scale) for i in range(n_out)], Fraction(n, n_out)
 
     def _sampled(self, i: int, n: int, n_out: int, scale: float) -> range:

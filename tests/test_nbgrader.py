@@ -45,8 +45,9 @@ def source() -> NotebookNode:
 
 
 def reduced(whole: NotebookNode) -> NotebookNode:
-    """Without the training: set-up, answers and checks."""
+    """Without what is trained: set-up, answers and checks."""
     kept = [cell for cell in whole.cells if "nbgrader" in cell.metadata or "setup" in cell.metadata.get("tags", [])]
+    kept = [cell for cell in kept if not cell.metadata.get("nbgrader", {}).get("grade_id", "").startswith("version-")]
     whole.cells = kept
     return whole
 
@@ -109,7 +110,10 @@ def run_course(course: Path, whole: NotebookNode, solved: NotebookNode) -> dict[
     damaged = submit_damaged(course, nbformat.read(released, as_version=4), right)
     nbgrader(course, "autograde", NAME)
     points = {student: graded(course, student) for student in copies}
-    ours = {student: exercise_points(copy) for student, copy in copies.items()}
+    ours = {
+        student: [one for one in exercise_points(copy, quick=True) if one.name in points[student]]
+        for student, copy in copies.items()
+    }
     for student in copies:
         assert {exercise.name: exercise.points for exercise in ours[student]} == points[student]
     assert all(exercise.passed for exercise in ours["ada"])
@@ -135,7 +139,7 @@ def submit_damaged(course: Path, released: NotebookNode, right: dict[str, str]) 
 def check_damaged(course: Path, path: Path, names: list[str]) -> None:
     """nbgrader does what the lab's warnings say."""
     _, unchecked, moved = names[:3]
-    theirs, ours = graded(course, "cyd"), check_copy(path)
+    theirs, ours = graded(course, "cyd"), check_copy(path, quick=True)
     answered = [exercise for exercise in ours.exercises if exercise.name in names[:3]]
     told = [name for name in names if any(f"no points for '{name}'" in warning for warning in ours.warnings)]
     assert told == [unchecked, moved]

@@ -202,3 +202,17 @@ def test_no_such_layer() -> None:
         receptive_field(graph, "x")
     with pytest.raises(GraphError, match="no operation is called 'x'"):
         footprint(graph, "x")
+
+
+@pytest.mark.parametrize(("factor", "rows"), [(2.117, 5), (1.19, 5), (1.5, 5), (2.4, 5)])
+def test_a_scale_that_copies_each_unit_is_not_taken_by_the_nearest(factor, rows):
+    class Up(nn.Module):
+        def forward(self, x):
+            return F.interpolate(x, scale_factor=factor, mode="nearest")
+
+    graph = capture(Up(), (1, rows, rows))
+    (name,) = (op.name for op in graph.operations)
+    for unit in range(graph.output_shape[1]):
+        x = torch.arange(float(rows)).view(1, 1, rows, 1).expand(1, 1, rows, rows)
+        seen = int(Up()(x)[0, 0, unit, 0])
+        assert receptive_field(graph, name).rows.unclipped[unit] == (seen, seen)

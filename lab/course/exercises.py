@@ -107,7 +107,7 @@ def check_copy(path: str | Path, seconds: int = CELL_SECONDS, quick: bool = Fals
     if not plan.answers.keys() & plan.checks.keys():
         raise ExerciseError(f"{path} has no exercises: no cell that nbgrader knows as an answer, with its check.")
     parts = plan.parts()
-    ended = _execute(parts, seconds, quick)
+    ended = _execute(parts, seconds, plan)
     cause = _cause(parts, ended, edition, copy)
     exercises = [_exercise(name, plan, parts, ended) for name in plan.checks]
     if cause:
@@ -168,7 +168,7 @@ class _Plan:
         self.set_up = self._set_up()
         self.refused: list[str] = []  # what may change something that an answer uses, and is not run
         ids = {name for name, cell in known.items() if not is_check(cell)}
-        self.answer_of = {name: _answer_of(name, ids) for name in self.checks}
+        self.answer_of = {name: answer_of(name, ids) for name in self.checks}
         self.answers: dict[str, int] = {}  # where the answer stands that a check judges; several may judge one
         for name, answer in self.answer_of.items():
             place = copy.last(answer)
@@ -198,6 +198,11 @@ class _Plan:
         """'exercise 3', as its cell begins."""
         heading = name in self.answers and re.match(r"\s*# *(EXERCISE \w+)", self.cells[self.answers[name]].source)
         return heading[1].lower() if heading else "exercise"
+
+    def may_train(self, part: _Part) -> bool:
+        """Is it one that trains a network which is judged: its check, or a cell of the student's own before that?"""
+        judged = self.training - self.skipped
+        return bool(judged) and (part.kind == "own" or (part.kind == "check" and part.name in judged))
 
     def parts(self) -> list[_Part]:
         """An answer brings its check, other cells only define."""
@@ -236,7 +241,7 @@ class _Plan:
         return _Part(_code(source), kind, name, self.title(name) if kind == "answer" else f"the check of {name}")
 
 
-def _answer_of(check: str, answers: set[str]) -> str:
+def answer_of(check: str, answers: set[str]) -> str:
     """The answer that a check judges: the one of its name, or of the longest beginning of it ("version-3-98")."""
     parts = check.split("-")
     beginnings = ["-".join(parts[:length]) for length in range(len(parts), 0, -1)]
@@ -272,7 +277,7 @@ def _code(source: str) -> NotebookNode:
 # -- its execution ----------------------------------------------------------------------------------------------------
 
 
-def _execute(parts: list[_Part], seconds: int, quick: bool) -> _Part | None:
+def _execute(parts: list[_Part], seconds: int, plan: _Plan) -> _Part | None:
     """Run the cells in a new kernel, in an empty folder; each of them may fail, and its outputs stay in it.
 
     Gives the part in which the kernel died; None where it lived.
@@ -284,11 +289,11 @@ def _execute(parts: list[_Part], seconds: int, quick: bool) -> _Part | None:
     log.addHandler(logging.NullHandler())  # the exercise's own message says that it was stopped
     log.propagate = False
     started = [0]
-    long = [part.cell.id for part in parts if part.kind in ("own", "check")]
+    long = {part.cell.id for part in parts if plan.may_train(part)}
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
             nbformat.v4.new_notebook(cells=[part.cell for part in parts]),
-            timeout_func=lambda cell: seconds if quick or cell.id not in long else max(seconds, TRAINING_SECONDS),
+            timeout_func=lambda cell: max(seconds, TRAINING_SECONDS) if cell.id in long else seconds,
             allow_errors=True,
             interrupt_on_timeout=True,
             resources={"metadata": {"path": folder}},
@@ -297,7 +302,7 @@ def _execute(parts: list[_Part], seconds: int, quick: bool) -> _Part | None:
             **this_python(),
         )
         try:
-            client.execute(env=environment(LAB_QUICK="1") if quick else environment())
+            client.execute(env=environment() if long else environment(LAB_QUICK="1"))
         except DeadKernelError:
             return parts[started[-1]]
         except (OSError, RuntimeError) as error:

@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 from lab.course import editions
 from lab.course.editions import EditionError, solved_edition, student_edition
 from lab.course.execution import execute
+from lab.course.exercises import answer_of
 from lab.course.kernel import this_python
 from lab.rules import load_rubric
 
@@ -84,15 +85,31 @@ def test_the_students_copy_has_a_stub_for_every_solution_and_no_outputs(name: st
         assert not any(cell.get("outputs") for cell in edition.cells)
 
 
-@pytest.mark.parametrize(("name", "count", "points"), [("mnist_994", 12, 16), ("fashion", 4, 6)])
+@pytest.mark.parametrize(("name", "count", "points"), [("mnist_994", 14, 33), ("fashion", 4, 9)])
 def test_every_exercise_is_checked_and_the_points_are_whole(name: str, count: int, points: int) -> None:
-    cells = [cell.metadata.nbgrader for cell in solved_edition(name).cells if "nbgrader" in cell.metadata]
-    solutions = [cell.grade_id for cell in cells if cell.solution]
-    graded = [cell.grade_id for cell in cells if cell.grade]
-    assert graded == [f"{exercise}-check" for exercise in solutions]
-    assert len(set(solutions)) == count
-    assert sum(cell.points for cell in cells if cell.grade) == points
-    assert all(cell.locked for cell in cells if cell.grade)
+    cells = [cell for cell in solved_edition(name).cells if "nbgrader" in cell.metadata]
+    solutions = [cell.metadata.nbgrader.grade_id for cell in cells if cell.metadata.nbgrader.solution]
+    checks = [cell for cell in cells if cell.metadata.nbgrader.grade]
+    judged = {answer_of(cell.metadata.nbgrader.grade_id.removesuffix("-check"), set(solutions)) for cell in checks}
+    assert judged == set(solutions)
+    assert len(set(solutions)) == len(solutions) == count
+    assert sum(cell.metadata.nbgrader.points for cell in checks) == points
+    assert all(cell.metadata.nbgrader.locked for cell in checks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_who_trains_nothing_gets_no_more_than_a_third(name: str) -> None:
+    checks = [cell for cell in solved_edition(name).cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    untrained = [cell for cell in checks if "trains" not in cell.metadata.get("tags", [])]
+    assert 3 * sum(c.metadata.nbgrader.points for c in untrained) <= sum(c.metadata.nbgrader.points for c in checks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_check_has_its_exercises_name(name: str) -> None:
+    for cell in solved_edition(name).cells:
+        if cell.metadata.get("nbgrader", {}).get("grade") and "trains" not in cell.metadata.get("tags", []):
+            exercise = cell.metadata.nbgrader.grade_id.removesuffix("-check").replace("-", "_")
+            assert cell.source.startswith(f"checks.{exercise}("), cell.source
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,7 +14,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from lab import _place
 from lab.cli import main
 from lab.course import editions, exercises
-from lab.course.copies import is_answer
 from lab.course.exercises import Exercise, ExerciseError, Report, check_copy, exercise_points
 
 SET_UP = """import sys
@@ -240,9 +239,41 @@ def test_the_labs_own_notebooks(source: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()  # the lab's own editions
     solved = jupytext.read(source)
     nbformat.write(solved, tmp_path / "copy.ipynb")
-    done = exercise_points(tmp_path / "copy.ipynb")
-    assert [e.name for e in done] == [c.metadata.nbgrader.grade_id for c in solved.cells if is_answer(c)]
-    assert all(e.passed for e in done), [e.line() for e in done]
+    done = exercise_points(tmp_path / "copy.ipynb", quick=True)
+    checks = [c for c in solved.cells if c.metadata.get("nbgrader", {}).get("grade")]
+    assert [f"{e.name}-check" for e in done] == [c.metadata.nbgrader.grade_id for c in checks]
+    trained = [c.metadata.nbgrader.grade_id for c in checks if "trains" in c.metadata.get("tags", [])]
+    assert [f"{e.name}-check" for e in done if not e.checked] == trained
+    assert all(e.passed for e in done if e.checked), [e.line() for e in done]
+
+
+@pytest.mark.slow
+def test_a_whole_copy_is_trained_for_all_its_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    nbformat.write(jupytext.read(editions.NOTEBOOKS / "mnist_994.py"), tmp_path / "copy.ipynb")
+    done = check_copy(tmp_path / "copy.ipynb")
+    assert (done.points, done.max_points) == (33, 33), [e.line() for e in done.exercises]
+
+
+def several(n: int, which: str, bar: int, *tags: str) -> NotebookNode:
+    """One more check of answer n, at another bar."""
+    cell = check(n, f"check(answer{n}() >= {bar}, True)", points=2)
+    cell.metadata.nbgrader.grade_id = f"e{n}-{which}-check"
+    cell.metadata.tags = list(tags)
+    return cell
+
+
+def test_several_checks_judge_one_answer(points: Any) -> None:
+    done = points(right(1), check(1), answer(2, "def answer2(): return 5"), several(2, "low", 3), several(2, "high", 9))
+    assert [(e.name, e.passed, e.points) for e in done] == [("e1", True, 1), ("e2-low", True, 2), ("e2-high", False, 0)]
+
+
+def test_a_quick_check_leaves_out_what_is_trained(points: Any) -> None:
+    trained = several(2, "low", 3, "trains")
+    done = points(answer(2, "def answer2(): return 5"), trained, right(1), check(1), quick=True)
+    assert [(e.name, e.passed, e.checked) for e in done] == [("e2-low", None, False), ("e1", True, True)]
+    assert done[0].message == "not checked: it needs a training. Leave --quick out."
+    assert [e.passed for e in points(answer(2, "def answer2(): return 5"), trained)] == [True]
 
 
 # -- the set-up -------------------------------------------------------------------------------------------------------
