@@ -133,7 +133,7 @@ def test_a_run_obeys_what_it_was_told_quick_or_not(
     exec(code[0], values)
     values |= given
     exec("\n".join(chosen), values)
-    assert values["epochs"] == (epochs or {"mnist_994": 12, "fashion": 10}[name])
+    assert values["epochs"] == (epochs or {"mnist_994": 15, "fashion": 10}[name])
     assert values["train_limit"] == images
 
 
