@@ -143,6 +143,6 @@ class TinyNet(StagesNet):
 
 
 NETWORKS: dict[str, type[nn.Module]] = {
-    network.__name__: network for network in (SeedNet, LabNet, SprintNet, PeakNet, TinyNet)
+    network.__name__: network for network in (SeedNet, LabNet, SprintNet, PeakNet, SmallNet, TinyNet)
 }
 """The lab's own networks, by name: each can be made without an argument, and none of them counts as a student's own."""

@@ -38,6 +38,7 @@ DIGITS = torch.stack([to_mnist(drawing.EXAMPLE), to_mnist([[(0.5, 0.2), (0.4, 0.
 
 @pytest.fixture(autouse=True)
 def no_figure_left():
+    plt.close("all")  # another file's
     yield
     assert not plt.get_fignums()  # a notebook would show it a second time
 
