@@ -117,11 +117,12 @@ NO_CODE = re.compile(r"lab [a-z]|make |[\w.]+/|\w+\.(py|ipynb|toml)$|\*$|# EXERC
 SPAN = "_spans({!r})"
 HELPER = """
 def _spans(texts):
-    import builtins, torch, lab
+    import builtins, torch, lab.data, lab.models
+    known = {**vars(builtins), **vars(lab.models), **vars(torch.nn.Module), **lab.data.DATASETS, **globals()}
     failed = {}
     for text in texts:
         try:
-            eval(text, {**vars(builtins), **globals()})
+            eval(text, known)
         except Exception as error:
             failed[text] = f"{type(error).__name__}: {error}"
     print("SPANS", failed)
