@@ -109,6 +109,7 @@ class Log:
         if data.validation is None:
             raise DesignError("designs are compared on validation images: take data.split(seed) first.")
         self.data, self.recipe, self.seeds = data, recipe, tuple(seeds)
+        self._validation = data.validation
         self.entries: list[Entry] = []
         self._known: dict[tuple[str, Recipe], Entry] = {}
         self._runs: dict[tuple[str, Recipe], Trained] = {}
@@ -132,7 +133,7 @@ class Log:
                 history = fit(model, replace(self.data, validation=None), replace(self.recipe, seed=seed))
                 if history.interrupted:
                     raise TrainingError(f"interrupted: {version.name} is not in the log. Run the cell again.")
-                accuracies.append(accuracy(model, _validation(self.data)))
+                accuracies.append(accuracy(model, self._validation))
             self._known[key] = _entry(version, graph, self.recipe, accuracies, self.seeds)
             self.entries.append(self._known[key])
         return self._known[key]
@@ -145,10 +146,10 @@ class Log:
         graph = graph_of(version)
         key = (_structure(graph), recipe)
         if key not in self._runs:
-            validation, right = _validation(self.data), []
+            right: list[Tensor] = []
 
             def remember(history: History, model: nn.Module) -> None:
-                right.append(_right(model, validation))
+                right.append(_right(model, self._validation))
 
             model = fresh(version.build, recipe.seed)
             history = fit(model, self.data, recipe, progress=False, watchers=[remember, *watchers])
@@ -217,11 +218,6 @@ def _structure(graph: Graph) -> str:
     """What two networks with other weights have in common."""
     operations = ",".join(op.model_dump_json() for op in graph.operations)
     return f"{graph.input_shape} {operations}"
-
-
-def _validation(data: Data) -> Labelled:
-    assert data.validation is not None  # Log asked for it
-    return data.validation
 
 
 def _right(model: nn.Module, part: Labelled) -> Tensor:

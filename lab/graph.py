@@ -10,7 +10,7 @@ Shapes leave out the batch, which is free: (1, 28, 28) stands for (B, 1, 28, 28)
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -211,17 +211,20 @@ class GraphNet(nn.Module):
 
     def forward(self, x: Tensor, until: str | None = None) -> Tensor:
         """(B, *input_shape) -> (B, *output_shape), or the output of the operation called `until`."""
+        if until is not None:
+            self.graph[until]  # raises where there is none
+            return next(value for name, value in self.steps(x) if name == until)
+        (output,) = [value for name, value in self.steps(x) if name == self._output]
+        return output
+
+    def steps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The output of every operation by name, each when it is executed. What nothing reads any more is let go."""
         tensors, values = self.named_tensors(), {INPUT: x}
         for op in self.graph.operations:
             values[op.name] = op.run([values[name] for name in op.inputs], tensors, self.training)
-            if op.name == until:
-                return values[op.name]
+            yield op.name, values[op.name]
             for name in self._last_reads[op.name]:
-                if name != self._output:
-                    del values[name]
-        if until is not None:
-            self.graph[until]  # raises: no such operation
-        return values[self._output]
+                del values[name]
 
 
 def _module_name(name: str) -> str:

@@ -5,8 +5,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from lab.graph import Graph, capture
-from lab.operations import INPUT
+from lab.graph import Graph, GraphNet, capture
 
 MAX_NUMBERS = 2**28
 """Numbers in all outputs together that are computed for a measurement, of which not all are held at once."""
@@ -27,9 +26,8 @@ def milliseconds(network: Graph | nn.Module, images: int = 256, passes: int = 9)
         raise ValueError(f"a measurement takes at least one image and one pass; these are {images} and {passes}.")
     graph = network if isinstance(network, Graph) else capture(network)
     net = graph.build().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    tensors = net.named_tensors()
     x = torch.rand(images, *graph.input_shape).contiguous(memory_format=torch.channels_last)
-    measured = [_one_pass(graph, tensors, x) for _ in range(1 + passes)][1:]
+    measured = [_one_pass(net, x) for _ in range(1 + passes)][1:]
     return [1000 * min(seconds) for seconds in zip(*measured, strict=True)]
 
 
@@ -39,16 +37,11 @@ def fitting_images(graph: Graph, at_most: int = 256) -> int:
     return max(1, min(at_most, MAX_NUMBERS // numbers))
 
 
-def _one_pass(graph: Graph, tensors: dict[str, Tensor], x: Tensor) -> list[float]:
+def _one_pass(net: GraphNet, x: Tensor) -> list[float]:
     """Seconds by operation."""
-    last_reader = {name: op.name for op in graph.operations for name in op.inputs}
-    values, seconds = {INPUT: x}, []
-    for op in graph.operations:
-        inputs = [values[name] for name in op.inputs]
-        started = time.perf_counter()
-        values[op.name] = op.run(inputs, tensors, training=False)
-        seconds.append(time.perf_counter() - started)
-        for name in op.inputs:  # what nothing reads any more is let go, as where the network runs
-            if last_reader[name] == op.name:
-                values.pop(name, None)
+    seconds, started = [], time.perf_counter()
+    for _ in net.steps(x):
+        ended = time.perf_counter()
+        seconds.append(ended - started)
+        started = ended
     return seconds

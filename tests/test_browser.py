@@ -6,7 +6,6 @@ Screenshots go to build/screens/, for a person to look at.
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -50,21 +49,6 @@ PATIENCE = 60_000  # ms; a kernel that imports torch on a busy machine
 
 
 # -- a server, a browser, a notebook ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium: the system's, else playwright's own."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with playwright.sync_playwright() as p:
-        try:
-            started = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except playwright.Error as error:
-            if "Executable doesn't exist" not in str(error):
-                raise
-            pytest.skip("no Chromium is installed (playwright install chromium)")
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -49,8 +49,8 @@ def _version(
 ) -> str:
     made, graph = _own_design(name, answer)
     for other in unlike:
-        before = _version_or_none(other)
-        if before is not None and same_design(graph_of(before), graph):
+        before = _graph_or_none(other)
+        if before is not None and same_design(before, graph):
             raise CheckFailed(
                 f"{name} is the same design as {_name_of(other)}, whatever it is called: change something."
             )
@@ -129,11 +129,9 @@ def _own_design(name: str, answer: Any) -> tuple[Version, Graph]:
     return made, graph
 
 
-def _version_or_none(answer: Any) -> Version | None:
-    """What another exercise gives; None where it is open or wrong, which is told there."""
+def _graph_or_none(answer: Any) -> Graph | None:
+    """What the network of another exercise executes; None where it is open or wrong, which is told there."""
     try:
-        made = answer()
-        graph_of(made)
+        return graph_of(answer())
     except Exception:
         return None
-    return made if isinstance(made, Version) else None

@@ -1,7 +1,5 @@
 """The HTML page of an executed notebook: its title, and that it can be read at any width, by day and night."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +8,6 @@ import pytest
 
 from lab import plots
 from lab.course.page import page_of, title_of
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 TABLE = "-" * 64 + "\n" + "Layer (type)".rjust(20) + "Output Shape".rjust(26) + "Param #".rjust(16)
 """As torchsummary prints it."""
@@ -52,21 +48,6 @@ def test_the_title_is_the_first_heading(markdown: list[str], title: str) -> None
 def test_the_page_is_called_what_the_notebook_is_called() -> None:
     assert "<title>The 99.4 Lab &amp; more</title>" in page_of(notebook("# The 99.4 Lab & more"), "mnist_994")
     assert "<title>mnist_994</title>" in page_of(notebook(), "mnist_994")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium: the system's, else playwright's own."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with playwright.sync_playwright() as p:
-        try:
-            started = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except playwright.Error as error:
-            if "Executable doesn't exist" not in str(error):
-                raise
-            pytest.skip("no Chromium is installed (playwright install chromium)")
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
