@@ -96,7 +96,7 @@ class Meter:
             found = max(own, self._best(share, op, fresh=True))
         effect = Effect(found)
         if found < LEAST:
-            return Effect(found, f"{effect.line()}, wants at least {LEAST:g}")
+            return Effect(found, f"{effect.line()}, expected at least {LEAST:g}")
         return effect
 
     @functools.cached_property
@@ -152,7 +152,7 @@ class Meter:
         if op.p in (0, 1):
             return f"drops {'everything' if op.p else 'nothing'} (p = {op.p:g})"
         if not LEAST_P <= op.p <= MOST_P:
-            return f"drops {op.p:.7g} of the numbers, wants from {LEAST_P:g} to {MOST_P:g}"
+            return f"drops {op.p:.7g} of the numbers, expected from {LEAST_P:g} to {MOST_P:g}"
         return {"follow": "", "always": "drops in eval mode too", "never": "never drops"}[op.training]
 
     def _linear_fault(self, op: Linear) -> str:

@@ -412,7 +412,7 @@ def _check_shapes(graph: Graph, batch: int) -> None:
     for op in graph.operations:
         for role, shape in graph.stored_shapes(op).items():
             if len(shape) != op.ranks.get(role, len(shape)):
-                raise GraphError(f"operation {op.name!r}: its {role} has {len(shape)} axes, wants {op.ranks[role]}")
+                raise GraphError(f"operation {op.name!r}: its {role} has {len(shape)} axes, expected {op.ranks[role]}")
         if math.prod(op.shape) > MAX_ELEMENTS:
             raise GraphError(f"operation {op.name!r} gives {math.prod(op.shape):,} numbers, limit {MAX_ELEMENTS:,}")
         try:

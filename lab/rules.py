@@ -253,7 +253,8 @@ def _output_shape(rule: Rule, facts: _Facts) -> _Finding:
         return "(" + ", ".join(["B", *map(str, shape)]) + ")"
 
     got, wanted = facts.graph.output_shape, rule.shape or ()
-    return got == wanted, text(got), f"wants {text(wanted)}", "End with one logit for each class: nn.Linear(..., 10)."
+    hint = "End with one logit for each class: nn.Linear(..., 10)."
+    return got == wanted, text(got), f"expected {text(wanted)}", hint
 
 
 def _accuracy(rule: Rule, facts: _Facts) -> _Finding:

@@ -85,7 +85,7 @@ def optimism_by_size(
     epochs, images = right.shape
     if epochs < 1 or draws < 1 or not sizes or min(sizes) < 1 or max(sizes) > 0.8 * images:
         raise ValueError(
-            f"wants at least one epoch and draw, and sizes from 1 to {int(0.8 * images):,}, four fifths of the images; "
+            f"expected at least one epoch and draw, and sizes from 1 to {int(0.8 * images):,}, four fifths of them; "
             f"these are {epochs} epochs of {images:,} images, {draws} draws and the sizes {tuple(sizes)}."
         )
     generator = torch.Generator().manual_seed(seed)

@@ -145,7 +145,7 @@ def fit(
 
 
 def accuracy(model: nn.Module, digits: Labelled, batch_size: int = 1000) -> float:
-    """The share of `digits` that `model` names right, 0..1, in eval mode and float32; every image counts once.
+    """The share of `digits` that `model` classifies correctly, 0..1, in eval mode and float32; every image counts once.
 
     Raises TrainingError for an empty set.
     """
@@ -166,7 +166,7 @@ def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
         logits = torch.cat([model(to_input(chunk.to(device))).float().cpu() for chunk in images.split(batch_size)])
     if logits.dim() != 2 or len(logits) != len(images):
         raise TrainingError(
-            f"the network gives {tuple(logits.shape)} for {len(images)} images; wants one row of logits each."
+            f"the network gives {tuple(logits.shape)} for {len(images)} images; expected one row of logits each."
         )
     return logits
 

@@ -293,7 +293,7 @@ def test_check_that_is_kept():
         "PASS batch_norm: 1 executed; batch norm 4 (bn) changes the answers by # of their size, at least 0.01.",
         "PASS dropout: 1 executed; dropout 0.2 (drop) changes the answers by # of their size, at least 0.01.",
         "PASS fully_connected: 1 executed; linear 16→10 (fc) changes the answers by # of their size, at least 0.01.",
-        "PASS output_shape: (B, 10), wants (B, 10).",
+        "PASS output_shape: (B, 10), expected (B, 10).",
         "---- accuracy: not measured, at least 99.40%.",
         "     Train the network: lab check TARGET --train. The other rules earn their points from 98% on.",
     ]
@@ -517,7 +517,7 @@ def test_run(monkeypatch, state, status):
 
     def execute(edition, name, parameters, out):
         assert (parameters, name) == ({"seed": 4, "epochs": 2, "quick": True}, "mnist_994")
-        reason = "" if state == "passed" else "accuracy 99.30%, wants at least 99.40%"
+        reason = "" if state == "passed" else "accuracy 99.30%, expected at least 99.40%"
         path, ended = str(out / "mnist_994.ipynb"), "done" if state == "passed" else state
         return execution.Outcome(not reason, reason, 0.993, 18_650, 2, 12.3, path, {}, ended)
 
@@ -527,7 +527,7 @@ def test_run(monkeypatch, state, status):
     assert plain.exit_code == as_json.exit_code == status
     line = "accuracy=0.9930 parameters=18650 epochs=2 seconds=12"
     first = {"passed": "PASS", "done": "FAIL"}.get(state, state.upper())
-    end = f"{first} {line}" if state == "passed" else f"{first} {line}: accuracy 99.30%, wants at least 99.40%"
+    end = f"{first} {line}" if state == "passed" else f"{first} {line}: accuracy 99.30%, expected at least 99.40%"
     assert plain.stdout.splitlines()[-1] == end
     assert json.loads(as_json.stdout)["passed"] is (state == "passed")
 

@@ -90,7 +90,7 @@ def with_one(net: Net) -> None:
     net.one, net.to_one = nn.Linear(1, 10), nn.Linear(10, 1)
 
 
-NOTHING = "changes the answers by 0.0000 of their size, wants at least 0.01"
+NOTHING = "changes the answers by 0.0000 of their size, expected at least 0.01"
 CHEATS = {
     # batch norm
     "scaled to nothing": ("batch_norm", {"normed": lambda s, h: h + 1e-30 * s.bn(h)}, NOTHING),

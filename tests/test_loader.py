@@ -478,5 +478,5 @@ def test_a_weight_with_another_number_of_axes_is_refused(tmp_path: Path) -> None
     tensors = {name: stored for name, stored in graph.tensors.items() if name.startswith("1.")}
     weights = {name: graph.weights[name] for name in tensors}
     mixed = dataclasses.replace(graph, operations=(*graph.operations[:2], vector), tensors=tensors, weights=weights)
-    with pytest.raises(GraphError, match="its weight has 1 axes, wants 2"):
+    with pytest.raises(GraphError, match="its weight has 1 axes, expected 2"):
         load(save(mixed, tmp_path))

@@ -347,7 +347,7 @@ def test_what_was_not_measured_neither_passes_nor_fails(good):
 # -- dropout, batch norm, fully connected: executed, and used ---------------------------------------------------------
 
 
-NO_CHANGE = "dropout 0.2 (drop) changes the answers by 0.0000 of their size, wants at least 0.01."
+NO_CHANGE = "dropout 0.2 (drop) changes the answers by 0.0000 of their size, expected at least 0.01."
 
 
 @pytest.mark.parametrize(
@@ -357,8 +357,8 @@ NO_CHANGE = "dropout 0.2 (drop) changes the answers by 0.0000 of their size, wan
         (DiscardedDropout(), "dropout 'drop': executed, its output thrown away."),
         (DropoutWith(0.0), "dropout 0 (drop) drops nothing (p = 0)."),
         (DropoutWith(1.0), "dropout 1 (drop) drops everything (p = 1)."),
-        (DropoutWith(1e-9), "dropout 1e-09 (drop) drops 1e-09 of the numbers, wants from 0.005 to 0.9."),
-        (DropoutWith(0.999999), "dropout 0.999999 (drop) drops 0.999999 of the numbers, wants from 0.005 to 0.9."),
+        (DropoutWith(1e-9), "dropout 1e-09 (drop) drops 1e-09 of the numbers, expected from 0.005 to 0.9."),
+        (DropoutWith(0.999999), "dropout 0.999999 (drop) drops 0.999999 of the numbers, expected from 0.005 to 0.9."),
         (DropoutFunction(), "dropout 0.5 (dropout) drops in eval mode too."),
         (DropoutFunction(0.2, True), "dropout 0.2 (dropout) drops in eval mode too."),
         (DropoutFunction(0.2, False), "dropout 0.2 (dropout) never drops."),
@@ -423,7 +423,7 @@ def test_names_that_sound_like_a_layer_are_not_taken_for_one():
 @pytest.mark.parametrize(("classes", "passed"), [(10, True), (11, False), (9, False)])
 def test_output_shape(classes, passed):
     found = verdict("output_shape", Answers(classes))
-    assert (found.passed, found.figure, found.limit) == (passed, f"(B, {classes})", "wants (B, 10)")
+    assert (found.passed, found.figure, found.limit) == (passed, f"(B, {classes})", "expected (B, 10)")
 
 
 def test_output_that_is_a_map_fails():
@@ -479,7 +479,7 @@ def test_lines_for_a_person(good):
         "PASS batch_norm: 1 executed; batch norm 4 (bn) changes the answers by # of their size, at least 0.01.",
         "PASS dropout: 1 executed; dropout 0.2 (drop) changes the answers by # of their size, at least 0.01.",
         "PASS fully_connected: 1 executed; linear 16→10 (fc) changes the answers by # of their size, at least 0.01.",
-        "PASS output_shape: (B, 10), wants (B, 10).",
+        "PASS output_shape: (B, 10), expected (B, 10).",
         "FAIL accuracy: 99.39%, at least 99.40%.\n"
         "     Try a learning rate that decays to zero, no ReLU on the logits and, for digits, random shifts and turns.",
     ]

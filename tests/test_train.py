@@ -270,7 +270,7 @@ def test_no_bar_without_a_terminal(
 
 def test_an_output_that_is_not_one_row_of_logits_an_image_is_refused(few: Data) -> None:
     for model in (nn.Sequential(nn.Conv2d(1, 10, 28)), nn.Sequential(nn.Flatten(0), nn.Linear(784 * 2, 10))):
-        with pytest.raises(TrainingError, match="wants one row of logits each"):
+        with pytest.raises(TrainingError, match="expected one row of logits each"):
             predict(model, few.train.images[:2])
     assert predict(nn.Flatten(), few.train.images[:3]).shape == (3, 784)  # no parameters: on the CPU
 

@@ -30,7 +30,7 @@ def decoded_idx(content: bytes) -> NDArray[np.generic]:
     if not 1 <= len(shape) <= 3 or len(content) < start or 0 in shape:
         raise DataError(f"Not an IDX file with values: {content[3]} dimensions, {shape}.")
     if len(content) != size:
-        raise DataError(f"IDX file of shape {shape}: {len(content):,} bytes, wants {size:,}.")
+        raise DataError(f"IDX file of shape {shape}: {len(content):,} bytes, expected {size:,}.")
     values = np.frombuffer(content, dtype, offset=start).reshape(shape)
     return values.astype(dtype.newbyteorder("="))
 
@@ -49,7 +49,7 @@ def unpacked(stored: bytes, size: int, place: object) -> bytes:
         raise DataError(f"{place} cannot be unpacked: {error}") from error
     if len(content) != size:
         found = "more" if len(content) > size else f"{len(content):,}"
-        raise DataError(f"{place} cannot be unpacked: it holds {found} bytes, wants {size:,}")
+        raise DataError(f"{place} cannot be unpacked: it holds {found} bytes, expected {size:,}")
     return bytes(content)
 
 

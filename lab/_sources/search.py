@@ -74,7 +74,7 @@ def check_sum(file: File, content: bytes, place: object) -> None:
     """Raise DataError if the SHA-256 of `content` is not that of `file`."""
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
-        raise DataError(f"{place} has SHA-256 {found}, wants {file.sha256}")
+        raise DataError(f"{place} has SHA-256 {found}, expected {file.sha256}")
 
 
 def _read(place: Place) -> tuple[os.stat_result, bytes]:

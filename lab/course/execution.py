@@ -103,11 +103,11 @@ class _Bars:
     def shortfall(self, accuracy: float, parameters: int, epochs: int) -> str:
         """What the figures miss; empty where they miss nothing."""
         if not meets("accuracy", accuracy, self.accuracy):
-            return f"accuracy {accuracy:.2%}, wants at least {self.accuracy:.2%}"
+            return f"accuracy {accuracy:.2%}, expected at least {self.accuracy:.2%}"
         if not meets("parameter_count", parameters, self.parameters):
-            return f"{parameters:,} parameters, wants fewer than {self.parameters:,.0f}"
+            return f"{parameters:,} parameters, expected fewer than {self.parameters:,.0f}"
         if not meets("epochs", epochs, self.epochs):
-            return f"{epochs} epochs, wants fewer than {self.epochs:.0f}"
+            return f"{epochs} epochs, expected fewer than {self.epochs:.0f}"
         return ""
 
 

@@ -59,7 +59,7 @@ def captured(model: nn.Module) -> Graph:
     """What `model` executes on one digit. Raises ProbeError for what is no network, GraphError as `capture` does."""
     if not isinstance(model, nn.Module):
         made = " It is a class: call it, to make a network." if isinstance(model, type) else ""
-        raise ProbeError(f"wants a network, an nn.Module; this is {type(model).__name__}.{made}")
+        raise ProbeError(f"expected a network, an nn.Module; this is {type(model).__name__}.{made}")
     return capture(model, (1, SIDE, SIDE))
 
 

@@ -33,10 +33,10 @@ GOOD = idx(np.zeros((2, 3), dtype=np.uint8))
         (b"\0\0\x08\x00", "0 dimensions"),
         (GOOD[:7], "Not an IDX file with values"),
         (b"\0\0\x08\x01\0\0\0\0", r"1 dimensions, \[0\]"),
-        (GOOD[:-1], "17 bytes, wants 18"),
-        (GOOD + b"\0", "19 bytes, wants 18"),
+        (GOOD[:-1], "17 bytes, expected 18"),
+        (GOOD + b"\0", "19 bytes, expected 18"),
         (b"\0\0\x08\x04" + b"\0\0\0\1" * 4 + b"\0", "4 dimensions"),
-        (b"\0\0\x08\x03" + b"\xff" * 12, "wants 79,228,162,"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, "expected 79,228,162,"),
         (gzip.compress(GOOD, mtime=0), "starts with 1f 8b 08"),
     ],
 )
@@ -61,8 +61,8 @@ def test_joined_and_padded_gzip_files_are_unpacked():
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        (gzip.compress(b"abcde", mtime=0), "it holds more bytes, wants 4"),
-        (gzip.compress(b"abc", mtime=0), "it holds 3 bytes, wants 4"),
+        (gzip.compress(b"abcde", mtime=0), "it holds more bytes, expected 4"),
+        (gzip.compress(b"abc", mtime=0), "it holds 3 bytes, expected 4"),
         (gzip.compress(b"abcd", mtime=0)[:-9], "it ends too early"),
         (gzip.compress(b"abcd", mtime=0)[:-1] + b"\1", "incorrect length check"),
         (b"\x1f\x8b\x08", "it ends too early"),

@@ -57,7 +57,7 @@ def test_one_set_is_not_taken_for_another(stand_in, tmp_path):
     digits, garments = stand_in("mnist", seed=0), stand_in("fashion_mnist", seed=1)
     own = digits.put(tmp_path / "own")  # the same four names
     check(data.load("mnist", own), digits)
-    with pytest.raises(DataError, match="wants"):
+    with pytest.raises(DataError, match="expected"):
         data.load("fashion_mnist", own)
     garments.put(own / "FashionMNIST" / "raw")
     check(data.load("fashion_mnist", own), garments)
@@ -308,7 +308,7 @@ def test_a_gz_that_unpacks_to_more_is_left_early(stand_in, tmp_path):
     tiny = stand_in()
     own = tiny.put(tmp_path / "own", packed=True)
     (own / f"{LABELS}.gz").write_bytes(gzip.compress(bytes(50_000_000), 1))
-    assert f"{LABELS}.gz cannot be unpacked: it holds more bytes, wants 28" in reason(own)
+    assert f"{LABELS}.gz cannot be unpacked: it holds more bytes, expected 28" in reason(own)
 
 
 @pytest.mark.parametrize("form", [archive, archive_of_gz, keras, wide_and_flat_arrays, dotted_gz])

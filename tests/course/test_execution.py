@@ -65,8 +65,8 @@ def test_a_run_that_meets_the_assignment_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "parameters", "reason"),
     [
-        ("", {"accuracy": 0.9939}, "accuracy 99.39%, wants at least 99.40%"),
-        ("", {"accuracy": 0.96, "quick": True}, "wants at least 97.00%"),
+        ("", {"accuracy": 0.9939}, "accuracy 99.39%, expected at least 99.40%"),
+        ("", {"accuracy": 0.96, "quick": True}, "expected at least 97.00%"),
         ("1 / 0", {}, "cell 2 (`1 / 0`) fails with ZeroDivisionError: division by zero"),
         ("hand_over = accuracy", {}, ""),
     ],
@@ -92,8 +92,8 @@ def test_a_run_that_falls_short_says_why(tmp_path: Path, cell: str, parameters: 
         ((99.4, 1, 1), "accuracy 9940.00%"),  # percent for a share
         ((0.995, 0, 1), "0 parameters"),
         ((0.995, 1, 0), "0 epochs"),
-        ((0.995, 20_000, 1), "20,000 parameters, wants fewer than 20,000"),
-        ((0.995, 1, 20), "20 epochs, wants fewer than 20"),
+        ((0.995, 20_000, 1), "20,000 parameters, expected fewer than 20,000"),
+        ((0.995, 1, 20), "20 epochs, expected fewer than 20"),
         ((0.995, 1, 1), ""),
     ],
 )
