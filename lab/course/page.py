@@ -14,6 +14,7 @@ body.jp-Notebook { padding: 0; overflow: visible; background: var(--jp-layout-co
 .jp-RenderedHTMLCommon :not(pre) > code { white-space: normal; overflow-wrap: anywhere; }
 .jp-RenderedHTMLCommon pre { padding: 0.5rem; margin: 0.5rem 0 1rem; overflow-x: auto; }
 .jp-RenderedHTMLCommon pre { background: var(--jp-cell-editor-background); }
+.jp-RenderedHTMLCommon details { margin-bottom: 1rem; }
 .jp-RenderedHTMLCommon table { display: block; overflow-x: auto; margin-left: 0; }
 .jp-OutputArea-output { overflow-x: auto; }
 .jp-OutputArea-output pre, .highlight pre { white-space: pre; word-break: normal; overflow-wrap: normal; }
