@@ -530,3 +530,42 @@ def test_a_name_that_is_not_there_lists_those_that_are() -> None:
     with pytest.raises(GraphError, match="conv9"):
         graph.build()(torch.zeros(2, 1, 28, 28), until="conv9")
     assert graphs.MAX_OPERATIONS == 2000
+
+
+# -- its steps --------------------------------------------------------------------------------------------------------
+
+
+def test_every_step_gives_what_the_network_s_layer_gives():
+    model, x = shaken(LabNet()).eval(), torch.randn(2, 1, 28, 28)
+    net = capture(model).build().eval()
+    steps, value = list(net.steps(x)), x
+    assert [name for name, _ in steps] == [str(place) for place in range(len(model))]
+    for layer, (name, given) in zip(model, steps, strict=True):
+        value = layer(value)
+        torch.testing.assert_close(given, value, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(net(x, until=name), given)
+
+
+def test_until_an_operation_that_there_is_not():
+    with pytest.raises(GraphError, match="no operation is called 'nowhere'"):
+        capture(LabNet()).build()(torch.zeros(1, 1, 28, 28), until="nowhere")
+
+
+class DropsBehind(nn.Module):
+    """Random numbers, and running statistics, are drawn behind the output, and thrown away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.fc, self.bn = nn.Dropout(0.5), nn.Linear(784, 10), nn.BatchNorm1d(10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.fc(self.drop(x.flatten(1)))
+        self.drop(self.bn(out))
+        return out
+
+
+def test_what_is_executed_behind_the_output_is_not_the_output():
+    model = DropsBehind()
+    graph = capture(model)
+    assert graph.operations[-1].name == "fc"
+    assert_same(model, graph.build(), torch.randn(4, 1, 28, 28))
