@@ -29,8 +29,8 @@ class Net(StagesNet):
 
 MyNet = Net
 """
-BY_OTHERS = ("lab run", ".ipynb")
-"""Executed elsewhere: whole notebooks by `make lab` and nbval, a copy's exercises in tests/course."""
+BY_OTHERS = ("lab run", ".ipynb", "torchvision.models:vgg16")
+"""Executed elsewhere: whole notebooks by `make lab` and nbval, a copy in tests/course, vgg16 in test_cli."""
 
 
 @pytest.fixture
