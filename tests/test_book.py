@@ -61,8 +61,15 @@ def test_every_picture_has_words(book, pages):
 def test_no_page_asks_another_server_for_anything(book, pages):
     for path in book.rglob("*.html"):
         page = pages.Page(path)
-        assert not [address for address, _ in page.words if "//" in address]
-        assert not [address for address in page.loaded if "//" in address]
+        loaded = [*(address for address, _ in page.words), *page.loaded]
+        assert not [address for address in loaded if "//" in address and not address.startswith("data:image/png;")]
+
+
+def test_networks_run_in_the_book(book):
+    page = (book / "notebooks" / "mnist_994_solved.html").read_text(encoding="utf-8")
+    for kind in ("explore", "draw"):
+        assert page.count(f'start("{kind}", "lab-') == 1
+    assert page.count('class="lab-place') == 2
 
 
 def test_a_link_to_what_is_no_page_leads_to_the_repository(book, pages):

@@ -48,7 +48,10 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
-    """A notebook's pictures become files, each with the words for it that the notebook has beside it."""
+    """A notebook's pictures become files, each with the words for it that the notebook has beside it.
+
+    What runs by itself (`lab.explore`, `lab.draw`) stays as it is.
+    """
     if not str(app.env.doc2path(docname)).endswith(".ipynb"):
         return
     notebook = json.loads(source[0])
@@ -56,7 +59,9 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
         for output in cell.get("outputs", []):
             kinds = output.get("data", {})
             kinds.pop(RESULT_TYPE, None)  # for machines
-            if "image/png" in kinds:
+            if "<script" in "".join(kinds.get("text/html", "")):
+                kinds.pop("image/png", None)  # the same once more, as a picture: the page runs its network by itself
+            elif "image/png" in kinds:
                 kinds.pop("text/html", None)  # the same picture once more, inside the page
                 cell["metadata"]["mystnb"] = {"image": {"alt": "".join(kinds["text/plain"])}}
     source[0] = json.dumps(notebook)
