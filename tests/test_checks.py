@@ -970,3 +970,29 @@ def test_a_check_of_the_first_edition_says_so(name):
     assert not hasattr(checks, name)
     with pytest.raises(AttributeError, match="has no attribute 'other'"):
         getattr(checks, "other")  # noqa: B009
+
+
+class _Agreeable(int):
+    """A number that calls itself equal to everything, and neither smaller nor larger."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __le__ = __ge__ = __lt__ = __gt__ = __eq__
+    __hash__ = int.__hash__
+
+    def __sub__(self, other: object) -> int:
+        return 0
+
+    __rsub__ = __add__ = __radd__ = __sub__
+
+
+class _AgreeableFloat(float):
+    __eq__ = __le__ = __ge__ = __lt__ = __gt__ = lambda self, other: True
+    __hash__ = float.__hash__
+
+
+@pytest.mark.parametrize("kind", [_Agreeable, _AgreeableFloat])
+def test_a_number_that_equals_everything_is_the_number_it_was_made_of(kind: Any) -> None:
+    with pytest.raises(CheckFailed, match=r"out_size\(n=28, kernel=3\) gave"):
+        checks.out_size(lambda *given: kind(7))

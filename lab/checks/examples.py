@@ -6,9 +6,9 @@ from random import Random
 import torch
 from torch import Tensor
 
-from lab.checks.shelter import sheltered
 from lab.checks.trying import Exercise, Mistake, agrees, call, failure, passed, short, solve
 from lab.checks.trying import check as _check
+from lab.shelter import sheltered
 
 
 def _counts(rng: Random) -> tuple[Tensor]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Real
 from random import Random
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lab.attempts import FarAnswer, Step, Taken, take_steps
 from lab.checks.trying import (
     CASES,
     CheckFailed,
@@ -20,7 +20,6 @@ from lab.checks.trying import (
     call,
     check,
     failure,
-    plain,
     returned,
     short,
     solve,
@@ -265,8 +264,6 @@ def _from_to(numbers: Tensor) -> str:
 
 # -- a step of training -----------------------------------------------------------------------------------------------
 
-Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], Any]
-"""(model, optimizer, images (B, 1, 8, 8), labels (B,)) -> the loss."""
 STEPS = 3
 _TRAINED = 60
 
@@ -378,60 +375,32 @@ def train_step(answer: Step) -> str:
     the parameters after each step. Then sixty steps, in which the loss has to fall.
     """
     for seed in (0, CASES.randrange(1, 10**6)):
-        expected, given = _run(_step, seed, STEPS), _run(_asked(answer), seed, STEPS)
+        expected, given = take_steps(_step, seed, STEPS), _taken(answer, seed, STEPS)
         if not _agree(given, expected):
             found = _first_difference(given, expected)
             raise failure("train_step", found, _STEP_LADDER, _numbers(given), _step_hint(given, seed))
-    losses = [taken.loss for taken in _run(_asked(answer), 0, _TRAINED)]
+    losses = [taken.loss for taken in _taken(answer, 0, _TRAINED)]
     if not all(isinstance(loss, Real) for loss in losses) or not sum(losses[-5:]) < sum(losses[:5]) / 5:
         fell = f"from {short(losses[0])} to {short(losses[-1])}"
         raise CheckFailed(f"in {_TRAINED} steps the loss goes {fell}, expected is less than a fifth.")
     return f"{STEPS} steps as the lab takes them; in {_TRAINED} steps the loss falls to less than a fifth."
 
 
-def _asked(answer: Any) -> Step:
-    """The answer as a step whose errors become messages."""
+def _taken(answer: Any, seed: int, number: int) -> list[Taken]:
+    """So many steps of the answer's; its errors become messages."""
     if not callable(answer):
         raise CheckFailed(f"train_step must be something to call; it is {short(answer)}.")
+    if isinstance(answer, FarAnswer):
+        taken: list[Taken] = call("train_step", lambda: answer.steps(seed, number), (), _STEP_LADDER, "train_step")
+        return taken
 
     def step(*arguments: Any) -> Any:
         return call("train_step", lambda: answer(*arguments), (), _STEP_LADDER, "train_step")
 
-    return step
+    return take_steps(step, seed, number)
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """What a step did."""
-
-    loss: Any  # what it gave
-    after: Tensor  # all parameters after it, (N,)
-    calls: tuple[str, ...]  # "backward" and "step", in order
-
-
-def _run(step: Step, seed: int, steps: int) -> list[_Taken]:
-    """So many steps, always of the same network on the same images for a seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.5)
-        calls: list[str] = []
-        next(model.parameters()).register_hook(lambda _: calls.append("backward"))
-        optimizer.register_step_pre_hook(lambda *_: calls.append("step"))
-        classes, taken = torch.randn(10, 1, 8, 8), []
-        for _ in range(steps):
-            labels = torch.randint(0, 10, (32,))
-            images = classes[labels] + 0.5 * torch.randn(32, 1, 8, 8)
-            state = torch.random.get_rng_state()
-            calls.clear()
-            loss = plain(step(model, optimizer, images, labels))
-            torch.random.set_rng_state(state)  # an answer that draws numbers does not change the images
-            after = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-            taken.append(_Taken(loss, after, tuple(calls)))
-    return taken
-
-
-def _agree(given: Sequence[_Taken], expected: Sequence[_Taken]) -> bool:
+def _agree(given: Sequence[Taken], expected: Sequence[Taken]) -> bool:
     """The same losses and parameters, whatever was called for them."""
     pairs = list(zip(given, expected, strict=True))
     losses = all(agrees(one.loss, other.loss, 1e-4) for one, other in pairs)
@@ -439,16 +408,16 @@ def _agree(given: Sequence[_Taken], expected: Sequence[_Taken]) -> bool:
     return losses and nothing and all(agrees(one.after, other.after, 1e-4) for one, other in pairs)
 
 
-def _step_hint(given: Sequence[_Taken], seed: int) -> str:
+def _step_hint(given: Sequence[Taken], seed: int) -> str:
     """The hint of the mistake that does the same; empty where none does."""
     for mistake in _STEP_MISTAKES:
-        made = _run(mistake.answer, seed, len(given))
+        made = take_steps(mistake.answer, seed, len(given))
         if _agree(given, made) and [one.calls for one in given] == [one.calls for one in made]:
             return mistake.hint
     return ""
 
 
-def _first_difference(given: Sequence[_Taken], expected: Sequence[_Taken]) -> str:
+def _first_difference(given: Sequence[Taken], expected: Sequence[Taken]) -> str:
     for number, (got, right) in enumerate(zip(given, expected, strict=True), 1):
         if not agrees(got.loss, right.loss, 1e-4):
             wanted = f"expected {right.loss:.4f}{returned(got.loss)}."
@@ -458,5 +427,5 @@ def _first_difference(given: Sequence[_Taken], expected: Sequence[_Taken]) -> st
     return ""
 
 
-def _numbers(given: Sequence[_Taken]) -> str:
+def _numbers(given: Sequence[Taken]) -> str:
     return repr([(one.loss, round(float(one.after.sum()), 3), one.calls) for one in given])

@@ -1,16 +1,13 @@
 """Exercises whose answer is a network: what it executes is compared, not how it is written."""
 
-import copy
 from collections.abc import Callable
-from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-import torch
 from torch import nn
 
-from lab.checks.trying import CASES, CheckFailed, call, check, failure, is_open, returned, short
-from lab.errors import LabError
+from lab.attempts import FarNetwork, graph_or_fault
+from lab.checks.trying import CASES, CheckFailed, call, check, failure, returned, short
 from lab.graph import Graph, capture
 from lab.likeness import known_copy
 from lab.models import SeedNet
@@ -170,7 +167,7 @@ def graph_of_answer(exercise: str, name: str, answer: Any) -> Graph:
 
 def _made(name: str, answer: Any, ladder: tuple[str, ...]) -> Any:
     """The network that the student's class makes; one that is built already will do."""
-    if isinstance(answer, nn.Module):
+    if isinstance(answer, nn.Module | FarNetwork):
         return answer
     if not callable(answer):
         raise CheckFailed(f"your network must be something to call; it is {short(answer)}.")
@@ -184,38 +181,12 @@ def _steps(graph: Graph) -> list[str]:
 
 def _graph(exercise: str, name: str, model: Any, input_shape: tuple[int, int, int], ladder: tuple[str, ...]) -> Graph:
     """What the network executes. Raises CheckFailed where it is none, or can't run; name: what to call it."""
-    found = ""
-    if not isinstance(model, nn.Module):
-        found = f"{name} gave {short(model)}, expected an nn.Module{returned(model)}."
+    if isinstance(model, FarNetwork):
+        graph = model.graph_on(name, input_shape)
+    elif isinstance(model, nn.Module):
+        graph = graph_or_fault(name, model, input_shape)
     else:
-        found = _fails(name, model, input_shape)
-    if found:
-        raise failure(exercise, found, ladder, found)
-    return capture(model, input_shape)
-
-
-def _fails(name: str, model: nn.Module, input_shape: tuple[int, ...]) -> str:
-    """Where a forward pass fails: in which layer, and what that is given; empty where it does not."""
-    twin, entered = copy.deepcopy(model).eval(), [""]
-    for path, layer in twin.named_modules():
-        if path and not list(layer.children()):
-            layer.register_forward_pre_hook(partial(_remember, entered, path))
-    x = torch.zeros(2, *input_shape, device=next((p.device for p in twin.parameters()), None))
-    try:
-        with torch.no_grad():
-            out = twin(x)
-    except (LabError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # SystemExit, too
-        if type(model).forward is nn.Module.forward:
-            return f"{name} has no forward: define `def forward(self, x)`, and return the result."
-        if is_open(error):
-            raise
-        where = f", in or after {entered[0]}" if entered[0] else ""
-        return f"{name} fails on images {tuple(x.shape)}{where}: {error}"
-    return f"{name} gives None: does its forward end in `return`?" if out is None else ""
-
-
-def _remember(entered: list[str], path: str, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-    given = tuple(getattr(inputs[0], "shape", ())) if inputs else ()
-    entered[0] = f"layer {path!r}, {layer}, which is given {given}"
+        graph = f"{name} gave {short(model)}, expected an nn.Module{returned(model)}."
+    if isinstance(graph, str):
+        raise failure(exercise, graph, ladder, graph)
+    return graph

@@ -9,7 +9,6 @@ import copy
 import functools
 import inspect
 import io
-import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -18,12 +17,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ParamSpec
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lab.checks.shelter import sheltered
+from lab.attempts import is_open, number_of, plain
 from lab.errors import LabError
+from lab.shelter import sheltered
 
 DRAWN = 100
 """Cases that are drawn anew for each try, besides those that are always the same."""
@@ -163,15 +162,8 @@ def agrees(got: Any, expected: Any, tolerance: float = TOLERANCE) -> bool:
         return many and all(agrees(plain(one), other, tolerance) for one, other in zip(got, expected, strict=True))
     if expected is None:
         return True
-    number = isinstance(got, Real) and not isinstance(got, bool)
-    return number and bool(expected - tolerance <= got <= expected + tolerance)
-
-
-def plain(got: Any) -> Any:
-    """A tensor or array of one number as that number, one of several as a list; anything else as it is."""
-    if not isinstance(got, Tensor | np.ndarray):
-        return got
-    return got.item() if math.prod(got.shape) == 1 else got.tolist()
+    number = number_of(got)
+    return number is not None and bool(expected - tolerance <= number <= expected + tolerance)
 
 
 def call(name: str, answer: Any, arguments: tuple[Any, ...], ladder: Sequence[str] = (), called: str = "") -> Any:
@@ -193,11 +185,6 @@ def call(name: str, answer: Any, arguments: tuple[Any, ...], ladder: Sequence[st
         found = f"{called or f'{name}{arguments}'} raises {type(error).__name__}: {error}"
         hint = next((hint for text, hint in _KNOWN_ERRORS.items() if text in str(error)), "")
         raise failure(name, found, ladder, found, hint) from error
-
-
-def is_open(error: BaseException) -> bool:
-    """Is it an open exercise's? PyTorch raises it, too, for numbers of a kind that it can't take."""
-    return isinstance(error, NotImplementedError) and " not implemented for '" not in str(error)
 
 
 _KNOWN_ERRORS = {

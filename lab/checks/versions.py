@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lab.checks.networks import graph_of_answer, keeps_the_rules
-from lab.checks.shelter import sheltered
 from lab.checks.trying import CheckFailed, call, passed, short
 from lab.design import FEWEST_WORDS, Entry, Log, Version, graph_of
 from lab.graph import Graph
 from lab.likeness import known_copy, same_design
 from lab.rules import Rubric, load_rubric, meets
+from lab.shelter import sheltered
 from lab.switches import is_on
 from lab.train import Recipe
 
