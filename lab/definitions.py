@@ -205,6 +205,14 @@ _INVALID = (SyntaxError, ValueError, RecursionError, MemoryError)  # MemoryError
 _PYTHON_CELLS = re.compile(r"\s*%%(time|capture|prun|memit|debug|wandb|python3?|script python3?)\b.*")
 
 
+def compiled(cell: Cell) -> CodeType:
+    """A notebook's cell, magic taken out; messages can quote its lines. Raises DefinitionsError."""
+    try:
+        return compile(ast.Module(_parse(cell), type_ignores=[]), cell.name, "exec", dont_inherit=True)
+    except _INVALID as error:
+        raise DefinitionsError(_invalid(cell, error)) from error
+
+
 def _parse(cell: Cell) -> list[ast.stmt]:
     text = cell.source
     if ", code cell " in cell.name or not cell.name.endswith(".py"):

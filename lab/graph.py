@@ -275,12 +275,7 @@ def save(graph: Graph, folder: Path | str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GraphError(f"cannot make the folder {folder}: {error.strerror}. Choose another.") from error
-    try:
-        document = Document(
-            input_shape=graph.input_shape, operations=graph.operations, tensors=graph.tensors, idle=graph.idle
-        )
-    except ValidationError as error:
-        raise GraphError(f"the network can't be written down: {first_fault(error)}") from error
+    document = document_of(graph)
     try:
         weights = save_tensors({n: w.contiguous() for n, w in graph.weights.items()})
     except SafetensorError as error:
@@ -288,6 +283,16 @@ def save(graph: Graph, folder: Path | str) -> Path:
     _write(folder / "weights.safetensors", weights)
     _write(folder / "graph.json", document.model_dump_json(indent=1).encode())
     return folder
+
+
+def document_of(graph: Graph) -> Document:
+    """Everything about a graph but its weights. Raises GraphError where it can't be written down."""
+    try:
+        return Document(
+            input_shape=graph.input_shape, operations=graph.operations, tensors=graph.tensors, idle=graph.idle
+        )
+    except ValidationError as error:
+        raise GraphError(f"the network can't be written down: {first_fault(error)}") from error
 
 
 def _write(path: Path, content: bytes) -> None:
