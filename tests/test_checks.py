@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lab import checks, models
-from lab.checks import CheckFailed, examples, formulas, layers, networks, trying
+from lab.checks import CheckFailed, examples, formulas, layers, networks
 from lab.checks.trying import Exercise, Mistake
 from lab.errors import GraphError, LabError
 from lab.graph import Graph, capture
@@ -149,7 +149,7 @@ def computed_once(monkeypatch):
 
     monkeypatch.setattr(networks, "capture", kept_graph)
     monkeypatch.setattr(formulas, "receptive_fields", lambda network: fields_by_hand())
-    trying._TRIED.clear()
+    checks.forget_hints()
     checks.draw_cases_from(0)
 
 

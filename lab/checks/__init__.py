@@ -13,7 +13,7 @@ from lab.checks.examples import example, mirror, share_right
 from lab.checks.formulas import accuracy, by_hand, by_hand_network, conv_cost, grow, out_size, triangle
 from lab.checks.layers import batch_norm, drop, train_step
 from lab.checks.networks import conv_block, design, without_flaw
-from lab.checks.trying import CheckFailed, draw_cases_from
+from lab.checks.trying import CheckFailed, draw_cases_from, forget_hints
 from lab.checks.versions import reaches, version
 from lab.errors import LabError
 
@@ -29,6 +29,7 @@ __all__ = [
     "draw_cases_from",
     "drop",
     "example",
+    "forget_hints",
     "grow",
     "mirror",
     "out_size",

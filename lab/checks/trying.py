@@ -100,6 +100,11 @@ def draw_cases_from(seed: int) -> None:
     CASES.seed(seed)
 
 
+def forget_hints() -> None:
+    """From here on nothing has been tried yet: another copy begins."""
+    _TRIED.clear()
+
+
 def solve(exercise: Exercise, answer: Any) -> str:
     """Try an answer on every case; the words of a right one. Raises CheckFailed for a wrong one."""
     cases = [*exercise.shown, *(exercise.draw(CASES) for _ in range(DRAWN))]

@@ -49,23 +49,23 @@ class BrokenSession(LabError):
 
 
 class Session:
-    """A line to one student's code, and the stand-ins for what it defines. What is asked has to be answered in time."""
+    """A line to one student's code, and the stand-ins for what it defines."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._deadline = time.monotonic() + START_SECONDS
+        self._left = START_SECONDS
         self._begun = False
         self.broken = False  # nothing can be asked any more
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """All that is asked inside has to be answered within so many seconds, together."""
+        """What is asked inside is answered in so many seconds, all together; our own time between does not count."""
         self._start()
-        before, self._deadline = self._deadline, time.monotonic() + seconds
+        before, self._left = self._left, seconds
         try:
             yield
         finally:
-            self._deadline = before
+            self._left = before
 
     @contextmanager
     def sheltered(self) -> Iterator[None]:
@@ -137,18 +137,21 @@ class Session:
 
     def _exchange(self, content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Send a message, and read one. Whatever goes wrong breaks the session."""
+        started = time.monotonic()
+        deadline = started + max(0.0, self._left)
         try:
             if content:
-                self._line.send(content, self._deadline)
-            header, body = wire.sizes(self._line.receive(wire.HEAD_BYTES, self._deadline))
-            return wire.unpacked(
-                self._line.receive(header, self._deadline), self._line.receive(body, self._deadline) if body else b""
-            )
+                self._line.send(content, deadline)
+            header, body = wire.sizes(self._line.receive(wire.HEAD_BYTES, deadline))
+            parts = [self._line.receive(size, deadline) if size else b"" for size in (header, body)]
+            return wire.unpacked(*parts)
         except wire.WireError as error:
             raise self._broken(str(error)) from error
         except BaseException:
             self.close()
             raise
+        finally:
+            self._left -= time.monotonic() - started
 
     def _broken(self, what: str) -> BrokenSession:
         self.close()

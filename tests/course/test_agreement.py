@@ -17,7 +17,7 @@ from nbgrader.preprocessors import Execute
 from nbgrader.utils import determine_grade
 
 from lab import checks
-from lab.course import exercises
+from lab.course import plan
 from lab.course.exercises import check_copy
 from lab.course.kernel import environment, this_python
 
@@ -212,7 +212,7 @@ def by_nbgrader(copy: NotebookNode, folder: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.filterwarnings("ignore")  # of answers that warn in their own cells
 def test_three_judges_agree_on_every_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exercises, "edition_sources", list)
+    monkeypatch.setattr(plan, "edition_sources", list)
     nbformat.write(copy_of(ANSWERS), tmp_path / "copy.ipynb")
     here = [by_its_check(check, source) for check, _, source, _ in ANSWERS]
     told = check_copy(tmp_path / "copy.ipynb").exercises

@@ -11,8 +11,8 @@ from nbclient import NotebookClient
 from lab.course import editions
 from lab.course.editions import EditionError, solved_edition, student_edition
 from lab.course.execution import execute
-from lab.course.exercises import answer_of
 from lab.course.kernel import this_python
+from lab.course.plan import answer_of
 from lab.rules import load_rubric
 
 NAMES = ["fashion", "mnist_994"]

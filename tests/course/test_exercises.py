@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lab import _place
 from lab.cli import main
-from lab.course import editions, exercises
+from lab.course import editions, plan
 from lab.course.exercises import Exercise, ExerciseError, Report, check_copy, exercise_points
 
 SET_UP = """import sys
@@ -47,7 +47,7 @@ def set_up() -> NotebookNode:
 
 @pytest.fixture(autouse=True)
 def no_editions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exercises, "edition_sources", lambda: sorted((tmp_path / "editions").glob("*.py")))
+    monkeypatch.setattr(plan, "edition_sources", lambda: sorted((tmp_path / "editions").glob("*.py")))
 
 
 @pytest.fixture
@@ -555,4 +555,4 @@ def test_an_installed_lab_finds_its_notebooks_where_pip_put_them(
     ]
     monkeypatch.setattr(_place, "root", lambda: None)
     monkeypatch.setattr(_place.metadata, "files", lambda name: [Installed(one) for one in names])
-    assert exercises.edition_sources() == [there]
+    assert plan.edition_sources() == [there]
