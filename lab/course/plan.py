@@ -50,6 +50,15 @@ class Edition:
         """Its set-up cells."""
         return [cell for cell in self.cells if "setup" in cell.metadata.get("tags", [])]
 
+    @cached_property
+    def handed_in(self) -> tuple[str, str] | None:
+        """The names of the network and the recipe in its `lab.hand_in(MyNet, recipe)`; None where it has none."""
+        for cell in self.cells:
+            found = re.search(r"^lab\.hand_in\((\w+), (\w+)", cell.source, re.MULTILINE)
+            if cell.cell_type == "code" and found:
+                return found[1], found[2]
+        return None
+
 
 def edition_of(copy: Copy) -> Edition:
     """The lab's edition that shares most grade_ids with the copy; an empty one where none shares any."""
@@ -81,7 +90,7 @@ class Plan:
     """What is executed in the place of each of the copy's cells."""
 
     def __init__(self, copy: Copy, edition: Edition, quick: bool = False) -> None:
-        self.cells = copy.cells
+        self.cells, self.edition = copy.cells, edition
         known = edition.named or {grade_id_of(cell): cell for cell in copy.cells if grade_id_of(cell)}
         self.checks = {name.removesuffix("-check"): cell for name, cell in known.items() if is_check(cell)}
         self.training = {name for name, cell in self.checks.items() if TRAINS in cell.metadata.get("tags", [])}
@@ -154,7 +163,7 @@ class Plan:
         """What the cells between make that an answer or a check uses, each statement by itself: one may fail."""
         judged = [self.cells[place].source for place in answer_at]
         checks = [check.source for name, check in self.checks.items() if name not in self.skipped]
-        wanted = set().union(*map(names_read, [*judged, *checks]))
+        wanted = set(self.edition.handed_in or ()).union(*map(names_read, [*judged, *checks]))
         between = [
             (f"cell {place + 1}", cell.source)
             for place, cell in enumerate(self.cells)

@@ -21,8 +21,9 @@ from lab.course.copies import Copy, ExerciseError, grade_id_of, is_check, points
 from lab.course.exercises import Exercise, Failure, Report, outcome
 from lab.course.plan import Edition, Part, Plan, names_defined, names_read
 from lab.definitions import Statement, parse
-from lab.grading.answers import Session
+from lab.grading.answers import IMAGES, Answer, Network, Session
 from lab.grading.sandbox import SandboxError
+from lab.graph import Graph
 from lab.train import Recipe
 
 PART_SECONDS = 60.0
@@ -31,15 +32,31 @@ MOST_SESSIONS = 8
 """So often a copy may end its session; what is behind that is not tried."""
 
 
-def points_of_copy(
+@dataclass(frozen=True)
+class Entry:
+    """What a copy hands in for the assignment: the network that its notebook names, and the recipe."""
+
+    network: Graph | str  # or in words why there is none
+    recipe: Recipe | None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came out of a copy."""
+
+    report: Report
+    entry: Entry
+
+
+def try_copy(
     copy: Copy,
     edition: Edition,
     start: Callable[[], Session],
     seed: int = 0,
     quick: bool = False,
     lent: dict[str, Any] | None = None,
-) -> Report:
-    """What each exercise of a copy earns, in the edition's order, and what is odd about the copy.
+) -> Tried:
+    """What each exercise of a copy earns, in the edition's order, what is odd about it, and its network.
 
     edition: the lab's own notebook that the copy is one of. start: gives a new session. seed: the cases that are drawn.
     quick: nothing is trained, and the exercises that need it are not checked. lent: what the checks are given in place
@@ -53,10 +70,11 @@ def points_of_copy(
     run = _Run(plan, edition, start, lent or {})
     try:
         run.all_parts()
+        entry = run.entry()
     finally:
         run.close()
     flags = [*copies.warnings_of(copy, edition.named), *plan.refused, *run.flags]
-    return Report([run.exercise(name) for name in plan.checks], flags)
+    return Tried(Report([run.exercise(name) for name in plan.checks], list(dict.fromkeys(flags))), entry)
 
 
 def trusted(edition: Edition, names: Iterable[str]) -> dict[str, Any]:
@@ -71,6 +89,12 @@ def trusted(edition: Edition, names: Iterable[str]) -> dict[str, Any]:
     for statement in reversed(chosen):
         exec(statement.code, made)  # the lab's own notebook
     return {name: made[name] for name in names if name in made}
+
+
+def built(thing: Any, name: str) -> Graph | str:
+    """The graph of what a name stands for: a network, or what makes one; in words what is wrong with it."""
+    made = thing() if isinstance(thing, Answer) else thing
+    return made.graph_on(name, IMAGES) if isinstance(made, Network) else f"{name} gives {made!r}, no network."
 
 
 @dataclass
@@ -93,7 +117,7 @@ class _Run:
         answers = [cell for cell in self.edition.named.values() if not is_check(cell)]
         theirs = {name for cell in answers for name in names_defined(cell.source)}
         executed = [check for name, check in self.plan.checks.items() if name not in self.plan.skipped]
-        read = set().union(*(names_read(check.source) for check in executed))
+        read = {*(self.edition.handed_in or ()), *(n for check in executed for n in names_read(check.source))}
         self.names = trusted(self.edition, sorted(read - theirs)) | self.lent
         self.theirs = theirs | {name for name, value in self.names.items() if isinstance(value, Recipe)}
 
@@ -109,6 +133,23 @@ class _Run:
         """End the session."""
         if self._session is not None:
             self._session.close()
+
+    def entry(self) -> Entry:
+        """The network and the recipe that the lab's own notebook hands in, as this copy defines them."""
+        names = self.edition.handed_in
+        if names is None:
+            return Entry("this notebook hands in no network.", None)
+        try:
+            session = self._running(len(self.parts))
+            with session.within(PART_SECONDS):
+                found = self._of_the_student(session, names)
+                network = built(found[names[0]], names[0]) if names[0] in found else f"{names[0]} is not defined."
+        except SandboxError:
+            raise
+        except Exception as error:
+            return Entry(f"{names[0]} can't be had: {type(error).__name__}: {error}", None)
+        recipe = {**self.names, **found}.get(names[1])
+        return Entry(network, recipe if isinstance(recipe, Recipe) else None)
 
     def exercise(self, name: str) -> Exercise:
         """The outcome of one check."""
