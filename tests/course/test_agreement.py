@@ -1,4 +1,4 @@
-"""One answer, three judges, one verdict: its check, `lab check`, and nbgrader on the executed copy.
+"""One answer, four judges, one verdict: its check, `lab check`, nbgrader on the executed copy, and `lab grade`.
 
 The answers do what students' code does beside giving a number: it warns, prints, logs, seeds, changes PyTorch's
 defaults, uses other cells, gives NumPy's numbers. All of them are judged in one kernel each.
@@ -11,6 +11,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from far import Bare
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 from nbgrader.preprocessors import Execute
@@ -18,8 +19,12 @@ from nbgrader.utils import determine_grade
 
 from lab import checks
 from lab.course import plan
-from lab.course.exercises import check_copy
+from lab.course.copies import read_copy
+from lab.course.exercises import Exercise, check_copy
 from lab.course.kernel import environment, this_python
+from lab.course.plan import Edition
+from lab.grading.answers import Session
+from lab.grading.exercises import try_copy
 
 SET_UP = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\nfrom lab import checks, models"
 OTHER_CELL = (
@@ -210,13 +215,20 @@ def by_nbgrader(copy: NotebookNode, folder: Path, monkeypatch: pytest.MonkeyPatc
     return [determine_grade(cell)[0] == 1 for cell in graded]
 
 
+def by_stand_ins(path: Path) -> list[Exercise]:
+    """As `lab grade`: the code in another process, the checks here."""
+    copy = read_copy(path)
+    return try_copy(copy, Edition("here", tuple(copy.cells)), lambda: Session(Bare())).report.exercises
+
+
 @pytest.mark.filterwarnings("ignore")  # of answers that warn in their own cells
-def test_three_judges_agree_on_every_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_judges_agree_on_every_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "edition_sources", list)
     nbformat.write(copy_of(ANSWERS), tmp_path / "copy.ipynb")
     here = [by_its_check(check, source) for check, _, source, _ in ANSWERS]
     told = check_copy(tmp_path / "copy.ipynb").exercises
     graded = by_nbgrader(nbformat.read(tmp_path / "copy.ipynb", as_version=4), tmp_path, monkeypatch)
+    graded_here = by_stand_ins(tmp_path / "copy.ipynb")
     verdicts = [
         (
             check,
@@ -225,8 +237,11 @@ def test_three_judges_agree_on_every_answer(tmp_path: Path, monkeypatch: pytest.
             f"its check: {one}",
             f"lab check: {two.passed} {two.message}",
             f"nbgrader: {three}",
+            f"lab grade: {four.passed} {four.message}",
         )
-        for (check, name, _, right), one, two, three in zip(ANSWERS, here, told, graded, strict=True)
-        if not right == one == bool(two.passed) == three
+        for (check, name, _, right), one, two, three, four in zip(
+            ANSWERS, here, told, graded, graded_here, strict=True
+        )
+        if not right == one == bool(two.passed) == three == bool(four.passed)
     ]
     assert not verdicts
