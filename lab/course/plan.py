@@ -60,14 +60,18 @@ class Edition:
         return None
 
 
-def edition_of(copy: Copy) -> Edition:
-    """The lab's edition that shares most grade_ids with the copy; an empty one where none shares any."""
+def editions() -> list[Edition]:
+    """All of them."""
     import jupytext
 
+    return [Edition(path.stem, tuple(jupytext.read(path).cells)) for path in edition_sources()]
+
+
+def edition_of(copy: Copy) -> Edition:
+    """The lab's edition that shares most grade_ids with the copy; an empty one where none shares any."""
     own = set(filter(None, map(grade_id_of, copy.cells)))
     best, most = Edition(""), 0
-    for path in edition_sources():
-        edition = Edition(path.stem, tuple(jupytext.read(path).cells))
+    for edition in editions():
         if (shared := len(edition.named.keys() & own)) > most:
             best, most = edition, shared
     return best

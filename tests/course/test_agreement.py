@@ -239,9 +239,7 @@ def test_four_judges_agree_on_every_answer(tmp_path: Path, monkeypatch: pytest.M
             f"nbgrader: {three}",
             f"lab grade: {four.passed} {four.message}",
         )
-        for (check, name, _, right), one, two, three, four in zip(
-            ANSWERS, here, told, graded, graded_here, strict=True
-        )
+        for (check, name, _, right), one, two, three, four in zip(ANSWERS, here, told, graded, graded_here, strict=True)
         if not right == one == bool(two.passed) == three == bool(four.passed)
     ]
     assert not verdicts

@@ -2,7 +2,6 @@
 
 import json
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -104,7 +103,16 @@ class Answering(Tensor):
 
 @pytest.mark.parametrize(
     "value",
-    [Equal(3), object(), {1, 2}, {"a": 1}, b"bytes", 2**2000, torch.randn(2, 2).to_sparse(), torch.zeros(2, device="meta")],
+    [
+        Equal(3),
+        object(),
+        {1, 2},
+        {"a": 1},
+        b"bytes",
+        2**2000,
+        torch.randn(2, 2).to_sparse(),
+        torch.zeros(2, device="meta"),
+    ],
 )
 def test_what_has_no_form_arrives_as_its_text(value: Any) -> None:
     arrived = across(value)
