@@ -27,6 +27,10 @@ class DataError(LabError):
     """The images cannot be had, or are not the right ones."""
 
 
+class SandboxError(LabError):
+    """This machine can give no sandbox: the grader's trouble, never the student's."""
+
+
 def first_fault(error: ValidationError) -> str:
     """The first thing that a schema minds, and where: "at rules.0.below: Input should be greater than 0"."""
     first = error.errors(include_url=False, include_input=False)[0]

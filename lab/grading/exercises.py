@@ -21,8 +21,8 @@ from lab.course.copies import Copy, ExerciseError, grade_id_of, is_check, points
 from lab.course.exercises import Exercise, Failure, Report, outcome
 from lab.course.plan import Edition, Part, Plan, names_defined, names_read
 from lab.definitions import Statement, parse
+from lab.errors import SandboxError
 from lab.grading.answers import IMAGES, Answer, Network, Session
-from lab.grading.sandbox import SandboxError
 from lab.graph import Graph
 from lab.train import Recipe
 

@@ -1,0 +1,94 @@
+"""A control group for the processes of one sandbox, where this process may make one; elsewhere it does nothing.
+
+Both versions of Linux's control groups are tried. Where none can be had, the sandbox's own watcher limits memory and
+processes.
+"""
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+
+
+class Cgroup:
+    """Its folders: one in version 2, one for each controller in version 1; none where none can be had."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = folders
+
+    @classmethod
+    def new(cls, memory: int, processes: int) -> "Cgroup":
+        """One that limits its processes to so many bytes of memory, and to so many processes and threads."""
+        name, made = f"lab-{os.getpid()}-{secrets.token_hex(4)}", list[Path]()
+        for parent, limits in _places(memory, processes):
+            folder = parent / name
+            try:
+                folder.mkdir()
+                made.append(folder)
+                for file, value in limits.items():
+                    (folder / file).write_text(str(value))
+            except OSError:
+                for each in made:
+                    with suppress(OSError):
+                        each.rmdir()
+                return cls([])
+        return cls(made)
+
+    def add(self, pid: int) -> None:
+        """Put a process in, and all that it will start."""
+        for folder in list(self._folders):
+            try:
+                (folder / "cgroup.procs").write_text(str(pid))
+            except OSError:
+                self._folders.remove(folder)
+                with suppress(OSError):
+                    folder.rmdir()
+
+    def ran_full(self) -> bool:
+        """Has the kernel killed one of them for its memory?"""
+        for folder in self._folders:
+            for file, word in (("memory.oom_control", "oom_kill"), ("memory.events", "oom_kill")):
+                with suppress(OSError, ValueError):
+                    lines = (folder / file).read_text().splitlines()
+                    counts = dict(line.split() for line in lines if len(line.split()) == 2)
+                    if int(counts.get(word, 0)):
+                        return True
+        return False
+
+    def remove(self) -> None:
+        """Take it away; its processes have ended before."""
+        for folder in self._folders:
+            for _ in range(100):  # the dead stay in it for a moment
+                try:
+                    folder.rmdir()
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.01)
+        self._folders = []
+
+
+def _places(memory: int, processes: int) -> list[tuple[Path, dict[str, int]]]:
+    """Where folders are made, and what is written into each."""
+    if (_ROOT / "cgroup.controllers").is_file():
+        own = next((line[3:] for line in _own().splitlines() if line.startswith("0::")), "")
+        limits = {"memory.max": memory, "memory.swap.max": 0, "pids.max": processes}
+        return [(_ROOT / own.lstrip("/"), limits)]
+    found = []
+    for controllers, limits in (("memory", {"memory.limit_in_bytes": memory}), ("pids", {"pids.max": processes})):
+        for line in _own().splitlines():
+            _, names, own = line.split(":", 2)
+            if controllers in names.split(","):
+                found.append((_ROOT / controllers / own.lstrip("/"), limits))
+    return found
+
+
+def _own() -> str:
+    try:
+        return Path("/proc/self/cgroup").read_text()
+    except OSError:
+        return ""
