@@ -370,11 +370,18 @@ def grade(
     For teachers: what a student wrote runs in a sandbox alone, and what decides comes out of it as data. Status 0 if
     all points are earned, 1 if some are missing, 2 if it can't be graded.
     """
-    from lab.grading.grade import Options
-    from lab.grading.grade import grade as graded
+    from lab.grading.sandbox import SESSION_SECONDS, Limits, started_early
 
+    early = started_early(target, accepted, Limits(seconds=SESSION_SECONDS))  # imports torch while this process does
+    try:
+        from lab.grading.grade import Options
+        from lab.grading.grade import grade as graded
+    except BaseException:
+        if early is not None:
+            early.close()
+        raise
     options = Options(mode, rubric, seed, seeds, quick, accepted)  # type: ignore[arg-type]
-    done = graded(target, options)
+    done = graded(target, options, early)
     _say(json.dumps(done.to_dict(), indent=1) if as_json else "\n".join(done.lines()))
     if not as_json:
         for flag in done.flags:

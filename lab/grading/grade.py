@@ -18,7 +18,7 @@ from lab.grading.answers import Session
 from lab.grading.collect import Collected, collect
 from lab.grading.exercises import Entry, try_copy
 from lab.grading.judge import Judgement
-from lab.grading.sandbox import Limits, Sandbox
+from lab.grading.sandbox import SESSION_SECONDS, Limits, Sandbox
 from lab.recipes import recipe_of
 from lab.rules import Rubric, load_rubric
 
@@ -98,17 +98,26 @@ class Grade:
         return [*shown, *([f"{self.state}: {self.message}"] if self.message else [])]
 
 
-def grade(target: str | Path, options: Options | None = None) -> Grade:
+def grade(target: str | Path, options: Options | None = None, early: Sandbox | None = None) -> Grade:
     """Grade the hand-in at `target`: a .lab file, a notebook, a script, or a folder of one student's.
 
-    Raises LabError where nothing can be graded at all: no such file, no notebook, no sandbox on this machine.
+    early: a sandbox with a session for it that was started before (`started_early`); it is closed here. Raises LabError
+    where nothing can be graded at all: no such file, no notebook, no sandbox on this machine.
     """
     options = options or Options()
-    found = collect(target)
+    spare = [early] if early is not None else []
+    try:
+        return _graded(collect(target), options, spare)
+    finally:
+        for sandbox in spare:
+            sandbox.close()
+
+
+def _graded(found: Collected, options: Options, spare: list[Sandbox]) -> Grade:
     rubric = load_rubric(options.rubric or _rubric_of(found))
     if found.copy is not None:
-        return _copy(found, rubric, options)
-    return _network(found, rubric, options)
+        return _copy(found, rubric, options, spare)
+    return _network(found, rubric, options, spare)
 
 
 def _rubric_of(found: Collected) -> str:
@@ -117,13 +126,15 @@ def _rubric_of(found: Collected) -> str:
     return found.edition.name or "mnist_994"
 
 
-def _copy(found: Collected, rubric: Rubric, options: Options) -> Grade:
+def _copy(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
     """A copy of one of the lab's notebooks: its exercises, and then its network."""
     assert found.copy is not None
     lent = {}
     if found.hand_in is not None and options.mode in ("weights", "audit"):
         lent["log"] = judge.HandedInLog(found.hand_in)
-    tried = try_copy(found.copy, found.edition, _sessions(found, options), _seed(found, options), options.quick, lent)
+    tried = try_copy(
+        found.copy, found.edition, _sessions(found, options, spare), _seed(found, options), options.quick, lent
+    )
     whole = Grade(
         found.path.name,
         found.digest,
@@ -141,18 +152,18 @@ def _copy(found: Collected, rubric: Rubric, options: Options) -> Grade:
     return _with_judgement(whole, found, entry, rubric, options)
 
 
-def _network(found: Collected, rubric: Rubric, options: Options) -> Grade:
+def _network(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
     """A hand-in without exercises: a network, as data or as code."""
     kind = "hand-in" if found.hand_in is not None else "code"
     whole = Grade(found.path.name, found.digest, kind, "graded", flags=found.notes, rubric=rubric)
     if found.hand_in is not None:
         return _with_judgement(whole, found, Entry(found.hand_in.graph, found.hand_in.recipe), rubric, options)
-    return _code(whole, found, rubric, options)
+    return _code(whole, found, rubric, options, spare)
 
 
-def _code(whole: Grade, found: Collected, rubric: Rubric, options: Options) -> Grade:
+def _code(whole: Grade, found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
     """A script or a notebook of somebody's own."""
-    session = _sessions(found, options)()
+    session = _sessions(found, options, spare)()
     try:
         with session.within(CODE_SECONDS):
             network = session.found(found.path.name, rubric.input_shape)
@@ -186,19 +197,17 @@ CODE_SECONDS = 120.0
 """For a script's definitions, and for its network to be built and captured."""
 
 
-def _sessions(found: Collected, options: Options) -> Callable[[], Session]:
-    """What gives a new session for this hand-in."""
+def _sessions(found: Collected, options: Options, spare: list[Sandbox]) -> Callable[[], Session]:
+    """What gives a new session for this hand-in: the spare one first."""
 
     def start() -> Session:
+        if spare:
+            return Session(spare.pop())
         limits = Limits(seconds=SESSION_SECONDS)
         hand_in = found.folder or found.path
         return Session(Sandbox("lab.grading.session", hand_in=hand_in, limits=limits, accepted=options.accepted))
 
     return start
-
-
-SESSION_SECONDS = 3 * 3600.0
-"""For all of a copy's exercises; a session waits while networks are trained outside."""
 
 
 def _seed(found: Collected, options: Options) -> int:
