@@ -487,7 +487,8 @@ def _files(hand_in: Path | None, data: Path | None, limits: Limits) -> list[str]
         options += ["--ro-bind", str(hand_in.resolve()), inside]
     if data is not None:
         options += ["--ro-bind", str(data.resolve()), DATA]
-    options += ["--proc", "/proc", "--dev", "/dev"]
+    options += ["--proc", "/proc", "--remount-ro", "/proc"]  # root's code could change the kernel's settings there
+    options += ["--dev", "/dev"]
     options += ["--size", str(limits.tmp_mb * _MIB), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     options += ["--size", str(limits.tmp_mb * _MIB), "--tmpfs", "/tmp", "--dir", "/tmp/home", "--dir", WORK]
     return [*options, "--remount-ro", "/", "--chdir", WORK]
