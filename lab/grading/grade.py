@@ -19,6 +19,7 @@ from lab.grading.collect import Collected, collect
 from lab.grading.exercises import Entry, try_copy
 from lab.grading.judge import Judgement
 from lab.grading.sandbox import SESSION_SECONDS, Limits, Sandbox
+from lab.graph import prepare_capture
 from lab.recipes import recipe_of
 from lab.rules import Rubric, load_rubric
 
@@ -129,6 +130,7 @@ def _rubric_of(found: Collected) -> str:
 def _copy(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
     """A copy of one of the lab's notebooks: its exercises, and then its network."""
     assert found.copy is not None
+    prepare_capture()  # while the session does the same
     lent = {}
     if found.hand_in is not None and options.mode in ("weights", "audit"):
         lent["log"] = judge.HandedInLog(found.hand_in)
