@@ -48,7 +48,7 @@ _MIB = 2**20
 _WATCHED = 0.05
 """Seconds between two looks at what the processes inside take."""
 _PROGRAM = (
-    "import gc, os, sys; gc.set_threshold(100_000, 50, 100); sys.path.pop(0); r, w = int(sys.argv[1]), int(sys.argv[2])\n"
+    "import gc, os, sys; gc.set_threshold(100_000, 50, 100); sys.path.pop(0); r, w = map(int, sys.argv[1:3])\n"
     "os.dup2(r, 203); os.dup2(w, 204); os.closerange(3, 203); os.dup2(203, 3); os.dup2(204, 4); os.closerange(5, 210)\n"
     "sys.argv[:] = sys.argv[3:]; import runpy; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=False)"
 )
