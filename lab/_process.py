@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import sys
 
 
 def set_up() -> None:

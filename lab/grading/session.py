@@ -7,6 +7,7 @@ It runs beside the student's code and is no judge: whatever it says may be the s
     what     is there something called so, and what kind of thing is it?
     call     what a function gives for these arguments
     graph    what a network executes on images of this shape
+    find     the graph of the network that a file of the hand-in defines, by its definitions alone
     steps    steps of training, as `lab.attempts.take_steps`
     shelter  from here on as in a check (`lab.shelter`), or no longer
 """
@@ -21,14 +22,16 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from lab import definitions
+from lab import definitions, targets
 from lab.attempts import graph_or_fault, is_open, take_steps
 from lab.errors import LabError
 from lab.grading import wire
-from lab.graph import Graph, document_of, prepare
+from lab.graph import Graph, document_of, prepare_capture
 from lab.shelter import sheltered
 
 REQUESTS, ANSWERS = 3, 4
+HAND_IN = "/hand-in"
+"""Where a sandbox shows what was handed in."""
 MAX_MESSAGE = 4000
 """Characters of an error's message."""
 
@@ -50,6 +53,7 @@ class Session:
             "call": self.call,
             "graph": self.graph,
             "steps": self.steps,
+            "find": self.find,
             "shelter": self.shelter,
         }
 
@@ -87,6 +91,11 @@ class Session:
             return {"fault": f"{called} is no network, but {type(network).__name__}."}, {}
         found = graph_or_fault(called, network, (c, h, w))
         return ({"fault": found}, {}) if isinstance(found, str) else graph_message(found)
+
+    def find(self, file: str, input_shape: tuple[int, int, int], tensors: dict[str, Tensor]) -> _Reply:
+        """The graph of a file's network: `lab.targets` says how it is found."""
+        c, h, w = input_shape
+        return graph_message(targets.resolve(os.path.join(HAND_IN, file), (c, h, w)))
 
     def steps(self, what: str | int, seed: int, number: int, tensors: dict[str, Tensor]) -> _Reply:
         """Steps of training by a function of the student's."""
@@ -142,7 +151,8 @@ def main() -> None:
     """Answer requests until there are no more."""
     torch.set_num_threads(1)
     requests, answers = os.fdopen(REQUESTS, "rb"), os.fdopen(ANSWERS, "wb", buffering=0)
-    prepare()
+    prepare_capture()
+    sys.path.append(HAND_IN)  # last: what lies beside a notebook can be imported, and takes no other module's place
     session = Session()
     sys.modules["__main__"] = session.module
     _send(answers, {"ready": True}, {})
