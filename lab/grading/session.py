@@ -153,16 +153,22 @@ class _NoShell:
 def main() -> None:
     """Answer requests until there are no more."""
     torch.set_num_threads(1)
+    sys.path.append(HAND_IN)  # last: what lies beside a notebook can be imported, and takes no other module's place
+    session = Session()
+    serve(session.answer, session.module)
+
+
+def serve(answer: Callable[[dict[str, Any], dict[str, Tensor]], _Reply], main: ModuleType | None = None) -> None:
+    """Give each request to `answer` until there are no more. main: in the place of `__main__` meanwhile."""
     requests, answers = os.fdopen(REQUESTS, "rb"), os.fdopen(ANSWERS, "wb", buffering=0)
     if not select.select([requests], [], [], 0)[0]:  # nobody waits yet
         prepare_capture()
-    sys.path.append(HAND_IN)  # last: what lies beside a notebook can be imported, and takes no other module's place
-    session = Session()
-    sys.modules["__main__"] = session.module
+    if main is not None:
+        sys.modules["__main__"] = main
     while head := requests.read(wire.HEAD_BYTES):
         header, body = wire.sizes(head)
         request = wire.unpacked(requests.read(header), requests.read(body))
-        _send(answers, *session.answer(*request))
+        _send(answers, *answer(*request))
     os._exit(0)  # neither threads that go on nor what is registered for the end of Python
 
 
