@@ -14,7 +14,7 @@ no case for this: an exercise in it calls `backward`, and is no training of the 
 
 import ast
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,19 +116,23 @@ def _recipe(given: Any) -> Recipe | None:
 # -- does it train by itself? -----------------------------------------------------------------------------------------
 
 
-def trains_itself(cells: Iterable[tuple[str, str] | definitions.Cell]) -> bool:
+def trains_itself(cells: Iterable[tuple[str, str] | definitions.Cell], folder: Path | None = None) -> bool:
     """Does the code run a training loop of its own? `cells` as `lab.definitions.cells` gives them.
 
     It does where `backward` is called by what is executed: at the top level, under `if __name__ == "__main__"`, or in
     functions, methods and classes that are mentioned there, and in what those mention. A function with a training step
-    in it that nothing calls does not count. What is not valid Python is left out, as where it is executed.
+    in it that nothing calls does not count. folder: modules there that it imports count as its own code. What is not
+    valid Python is left out, as where it is executed.
     """
+    waiting_cells = [cell if isinstance(cell, definitions.Cell) else definitions.Cell(*cell) for cell in cells]
     body: list[ast.stmt] = []
-    for cell in cells:
-        try:
-            body += definitions.body(cell if isinstance(cell, definitions.Cell) else definitions.Cell(*cell))
-        except definitions.DefinitionsError:
-            continue
+    seen: set[Path] = set()
+    while waiting_cells:
+        found = _statements(waiting_cells.pop(0))
+        body += found
+        beside = {path for node in found for path in _beside(node, folder)} - seen
+        seen |= beside
+        waiting_cells += [cell for path in sorted(beside) for cell in definitions.cells(path)]
     known: dict[str, list[ast.AST]] = {}
     for node in body:
         for child in ast.walk(node):
@@ -146,6 +150,27 @@ def trains_itself(cells: Iterable[tuple[str, str] | definitions.Cell]) -> bool:
                 reached.add(id(function))
                 waiting += ast.walk(function)
     return False
+
+
+def _statements(cell: definitions.Cell) -> list[ast.stmt]:
+    try:
+        return definitions.body(cell)
+    except definitions.DefinitionsError:
+        return []
+
+
+def _beside(node: ast.stmt, folder: Path | None) -> Iterator[Path]:
+    """The modules in the folder that a statement, or a function in it, imports."""
+    if folder is None:
+        return
+    for child in ast.walk(node):
+        names = [alias.name for alias in child.names] if isinstance(child, ast.Import) else []
+        if isinstance(child, ast.ImportFrom):
+            names = [child.module or "", *(alias.name for alias in child.names)]
+        for name in names:
+            path = folder.joinpath(*name.split(".")).with_suffix(".py")
+            if path.is_file() and not path.is_symlink():
+                yield path
 
 
 def _outside_of_functions(node: ast.AST) -> Sequence[ast.AST]:

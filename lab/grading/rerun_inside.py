@@ -14,11 +14,13 @@ import __future__ as future
 
 import ast
 import contextlib
+import math
 import os
 import random
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +47,7 @@ MAX_LINE = 300
 """Characters of one note, and of a printed line."""
 _PRINTED = 8 << 10
 """Characters of the script's output that are passed on; of what follows, only lines with an accuracy are looked at."""
+PIXELS = (28, 28)
 _SOLID = 1e-3
 """Two ways to turn pixels into input that differ by less are the same."""
 
@@ -91,7 +94,8 @@ def run(path: Path, data: Path, wanted: str | None = None, train: bool = True, s
     except LabError as error:
         return Reran(error=Failed(type(error).__name__, str(error)))
     watch, instead, world = Watch(), Instead(), World(data, Path.cwd())
-    with world.entered(), contextlib.ExitStack() as stack:
+    with world.entered(), contextlib.ExitStack() as stack, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nobody reads them
         if train:
             stack.enter_context(watch.watching())
         else:
@@ -263,19 +267,21 @@ def _from_trained(
         return replace(said, error=error)
     one = _chosen(found, script, wanted)
     fed = how_fed(one)
-    notes = [*said.notes, *_notes_of(one, fed)]
-    graph = capture(as_judged(one.module, fed))
-    return replace(
+    said = replace(
         said,
-        graph=graph,
         name=type(one.module).__name__,
         steps=one.steps,
         images_read=one.images,
         test_images_read=world.read["test"],
         epochs_bound=round(one.epochs(images), 2),
-        notes=tuple(notes)[:MOST_NOTES],
+        notes=(*said.notes, *_notes_of(one, fed))[:MOST_NOTES],
         error=None,
     )
+    try:
+        _check_size(one)
+        return replace(said, graph=capture(as_judged(one.module, fed)))
+    except LabError as error:  # the rest is worth saying, too
+        return replace(said, error=Failed(type(error).__name__, str(error)))
 
 
 def _from_given(given: list[Given], script: _Script, wanted: str | None, said: Reran) -> Reran:
@@ -336,6 +342,17 @@ def as_judged(network: nn.Module, fed: Fed | None) -> nn.Module:
     if fed is None or (_as_the_labs(fed) and len(fed.shape) == 3):
         return network
     return _Prepared(network, fed).train(network.training)
+
+
+def _check_size(one: Trained) -> None:
+    """Raise LabError for a network that never saw images of the assignment's size."""
+    shapes = {tuple(images.shape[1:]) for images in one.fed.values()}
+    if all(math.prod(shape) != math.prod(PIXELS) for shape in shapes):
+        shown = " and ".join(map(str, sorted(shapes)))
+        raise LabError(
+            f"its network is given images {shown}, and is tested on images {(1, *PIXELS)} as they are. Take out what "
+            "resizes them, or put it into the network's forward."
+        )
 
 
 def _as_the_labs(fed: Fed) -> bool:

@@ -13,7 +13,7 @@ the numbers are what an honest script does, and a claim of a dishonest one.
 import contextlib
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,9 +78,7 @@ class Watch:
 
         @functools.wraps(iterated)
         def batches(loader: DataLoader[Any]) -> Iterator[Any]:
-            for batch in iterated(loader):
-                self._size = _size_of(loader)
-                yield batch
+            return _Batches(iterated(loader), functools.partial(self._came, _size_of(loader)))
 
         step = register_optimizer_step_post_hook(self._stepped)
         nn.Module.__call__, DataLoader.__iter__ = call, batches  # type: ignore[method-assign, assignment]
@@ -118,6 +116,9 @@ class Watch:
             answer.register_hook(functools.partial(self._learnt, one, len(images), self._size))
         one.fed[answer is not None and module.training] = images.detach()[:SHOWN_IMAGES]
 
+    def _came(self, size: int) -> None:
+        self._size = size
+
     def _learnt(self, one: Trained, images: int, size: int, gradient: Tensor) -> None:
         one.steps += 1  # counts where no optimizer does
         one.learnt[size] = one.learnt.get(size, 0) + images
@@ -132,6 +133,20 @@ def unwrapped(module: nn.Module) -> nn.Module:
     while isinstance(module, nn.DataParallel | AveragedModel) and isinstance(module.module, nn.Module):
         module = module.module
     return module
+
+
+class _Batches(Iterator[Any]):
+    """A loader's batches, one after the other; `next()` as a method, too, as it was before Python 3."""
+
+    def __init__(self, batches: Iterator[Any], came: Callable[[], None]) -> None:
+        self._batches, self._came = batches, came
+
+    def __next__(self) -> Any:
+        batch = next(self._batches)
+        self._came()
+        return batch
+
+    next = __next__
 
 
 def _size_of(loader: DataLoader[Any]) -> int:

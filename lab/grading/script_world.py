@@ -14,6 +14,7 @@ import ast
 import builtins
 import contextlib
 import functools
+import importlib
 import importlib.util
 import inspect
 import io
@@ -44,6 +45,7 @@ QUIET = {
     *("google.colab", "wandb", "tensorboard", "tensorboardX", "torchsummary", "torchinfo", "torchviz", "torchview"),
     *("pytorch_model_summary", "livelossplot", "seaborn", "plotly", "visdom", "mlflow", "neptune", "comet_ml"),
     *("hiddenlayer", "netron", "graphviz", "prettytable", "tabulate", "colorama", "termcolor", "clearml", "watermark"),
+    *("tensorflow.keras.datasets.mnist", "keras.datasets.mnist"),
     *("ipywidgets", "psutil", "thop", "ptflops", "fvcore", "gradio", "aim"),
 }
 """Libraries that only show, report or measure: where one is not installed, a script does without what it says."""
@@ -73,9 +75,10 @@ class World:
             self._change_downloads(put)
             self._change_datasets(put)
             _change_devices(put)
+            _change_schedules(put)
             _change_python(put)
             self._link_data()
-            finder = _Quiet()
+            finder = _Quiet(self._keras_digits)
             sys.meta_path.append(finder)
             stack.callback(sys.meta_path.remove, finder)
             stack.callback(_forget_quiet)
@@ -128,6 +131,11 @@ class World:
                 with gzip.open(made, "wb", 1) as file:
                     pickle.dump((*parts, (flat[1], y_test)), file)
         return made
+
+    def _keras_digits(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """As `keras.datasets.mnist.load_data()`, for those who take only the images from there."""
+        x, y, x_test, y_test = (lab.data.read_idx(self._content(name)).numpy() for name in NAMES)
+        return (x, y), (x_test, y_test)
 
     def _content(self, name: str) -> bytes:
         return (self.data / RAW / name).read_bytes()
@@ -306,6 +314,22 @@ def _change_devices(put: Callable[[Any, str, Any], None]) -> None:
     put(torch.jit, "trace", _as_it_is)
 
 
+def _change_schedules(put: Callable[[Any, str, Any], None]) -> None:
+    """`verbose=True`, which earlier versions of PyTorch took, does nothing."""
+    schedules = torch.optim.lr_scheduler
+    for kind in vars(schedules).values():
+        if isinstance(kind, type) and issubclass(kind, schedules.LRScheduler) and "__init__" in vars(kind):
+            put(kind, "__init__", _without_verbose(kind.__init__))
+
+
+def _without_verbose(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def init_(one: Any, *given: Any, verbose: Any = None, **named: Any) -> None:
+        init(one, *given, **named)
+
+    return init_
+
+
 def _answer(answer: Any, *rest: Any, **options: Any) -> Any:
     return answer
 
@@ -399,8 +423,11 @@ class Nothing:
 class QuietModule(ModuleType):
     """A library of nothing."""
 
-    __path__: Sequence[str] = ()
     __version__ = "0"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []  # a package: it has modules of nothing, too
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -409,7 +436,10 @@ class QuietModule(ModuleType):
 
 
 class _Quiet(MetaPathFinder, Loader):
-    """Asked last: gives a library of nothing for one that only reports."""
+    """Asked last: gives a library of nothing for one that only reports, and Keras's data set without Keras."""
+
+    def __init__(self, keras_digits: Callable[[], Any]) -> None:
+        self._keras_digits = keras_digits
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -425,6 +455,10 @@ class _Quiet(MetaPathFinder, Loader):
         if module.__name__ == "wandb":  # its settings are read back, as numbers
             settings = _Settings()
             module.__dict__.update(config=settings, init=settings.init)
+        if module.__name__.endswith("keras.datasets.mnist"):
+            module.__dict__["load_data"] = self._keras_digits
+        elif module.__name__.endswith("keras.datasets"):
+            module.__dict__["mnist"] = importlib.import_module(f"{module.__name__}.mnist")
 
 
 class _Settings(dict[str, Any]):
