@@ -93,13 +93,14 @@ def run(path: Path, data: Path, wanted: str | None = None, train: bool = True, s
         script = _Script(cells, path, is_notebook=path.suffix == ".ipynb")
     except LabError as error:
         return Reran(error=Failed(type(error).__name__, str(error)))
-    watch, instead, world = Watch(), Instead(), World(data, Path.cwd())
-    with world.entered(), contextlib.ExitStack() as stack, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nobody reads them
-        if train:
-            stack.enter_context(watch.watching())
-        else:
-            stack.enter_context(instead.answering())
+        return _executed(script, data, wanted, train, seed)
+
+
+def _executed(script: "_Script", data: Path, wanted: str | None, train: bool, seed: int) -> Reran:
+    watch, instead, world = Watch(), Instead(), World(data, Path.cwd())
+    with world.entered(), watch.watching() if train else instead.answering(), warnings.catch_warnings():
         _seeded(seed)
         script.execute()
     torch.set_default_dtype(torch.float32)
@@ -286,7 +287,7 @@ def _from_trained(
 
 def _from_given(given: list[Given], script: _Script, wanted: str | None, said: Reran) -> Reran:
     """The network that a script gave to the lab's `fit`, or that has the wanted name."""
-    seen = [Trained(one.module, steps=n) for n, one in enumerate(given, 1)]  # the last one counts
+    seen = [Trained(one.module, steps=n) for n, one in reversed(list(enumerate(given, 1)))]  # the last one counts
     module = _called(wanted, script)
     if not seen and module is None:
         error = said.error or Failed("LabError", "no network is given to lab.train.fit in it.")
