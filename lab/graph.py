@@ -499,6 +499,12 @@ def capture(model: nn.Module, input_shape: Iterable[int] = (1, 28, 28)) -> Graph
     return graph
 
 
+def prepare_capture() -> None:
+    """Let PyTorch import now what the first `capture` takes (a second)."""
+    with torch.random.fork_rng(devices=[]):
+        capture(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), (1, 2, 2))
+
+
 def _trace(model: nn.Module, input_shape: tuple[int, int, int], mode: bool) -> translate.Trace:
     model.train(mode)
     try:

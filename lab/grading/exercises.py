@@ -113,7 +113,10 @@ class _Run:
     _dead: set[int] = field(default_factory=set)  # parts that ended their session, by their place
 
     def __post_init__(self) -> None:
-        self.parts = [*(_own_set_up(self.edition)), *self.plan.parts()]
+        ours = _own_set_up(self.edition)
+        known = {part.cell.source for part in ours}
+        theirs_too = [part for part in self.plan.parts() if part.kind != "set-up" or part.cell.source not in known]
+        self.parts = [*ours, *theirs_too]
         answers = [cell for cell in self.edition.named.values() if not is_check(cell)]
         theirs = {name for cell in answers for name in names_defined(cell.source)}
         executed = [check for name, check in self.plan.checks.items() if name not in self.plan.skipped]

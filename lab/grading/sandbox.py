@@ -10,13 +10,16 @@ the one hand-in, all of them read-only. What it writes goes into memory and is g
 refuses system calls that no notebook needs. A thread here watches what the processes inside take, all together, and
 kills them where they pass a limit; a cgroup helps where one can be had.
 
-Nothing that comes out is believed: it is bytes, which `lab/grading/wire.py` reads.
+Nothing that comes out is believed: it is bytes, which `lab/grading/wire.py` reads. No torch is imported here.
+
+A sandbox dies with the thread that started it, as Linux counts parents: start it in one that lives as long.
 """
 
 import functools
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -25,6 +28,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from glob import glob
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -34,10 +38,10 @@ from lab._terminal import harmless
 from lab.errors import LabError, SandboxError
 from lab.grading import _seccomp
 from lab.grading._cgroup import Cgroup
+from lab.grading._taken import Inside
 
-if sys.platform == "linux":
-    import resource
-
+SESSION_SECONDS = 3 * 3600.0
+"""For all of a copy's exercises; a session waits while networks are trained outside."""
 SHOWN = 16 * 2**10
 """Bytes of what was printed that are kept."""
 USER = 65534
@@ -45,11 +49,27 @@ HAND_IN, DATA, LAB, PACKAGES, WORK = "/hand-in", "/data", "/opt/lab994", "/opt/p
 _MIB = 2**20
 _WATCHED = 0.05
 """Seconds between two looks at what the processes inside take."""
-_PROGRAM = (
-    "import os, sys; sys.path.pop(0); r, w = int(sys.argv[1]), int(sys.argv[2])\n"
-    "os.dup2(r, 203); os.dup2(w, 204); os.closerange(3, 203); os.dup2(203, 3); os.dup2(204, 4); os.closerange(5, 210)\n"
-    "sys.argv[:] = sys.argv[3:]; import runpy; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=False)"
-)
+_STARTED = 30.0
+"""Seconds that a machine may take to start Python inside."""
+_PROGRAM = """
+import gc, json, os, resource, sys
+gc.set_threshold(100_000, 50, 100)
+there, back = int(sys.argv[1]), int(sys.argv[2])
+os.dup2(there, 203); os.dup2(back, 204); os.closerange(3, 203)
+os.dup2(203, 3); os.dup2(204, 4); os.closerange(5, 210)
+for name, value in json.loads(sys.argv[3]).items():
+    hard = resource.getrlimit(getattr(resource, name))[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(getattr(resource, name), (value, value))
+os.write(4, b"!")
+os.read(3, 1)
+del sys.path[0], sys.argv[:4]
+import runpy
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=False)
+"""
+"""What runs first inside: nothing of it is the student's. It puts the pipes into their places and lowers the limits of
+single processes, which children inherit; it goes on when the watcher is ready. Importing torch makes many objects that
+stay: fewer looks for garbage make that quicker."""
 
 
 @dataclass(frozen=True)
@@ -122,19 +142,23 @@ class Sandbox:
             if (seccomp := _seccomp.filter_file(accepted)) is not None:
                 theirs.append(_End(seccomp, stack))
                 command += ["--seccomp", str(seccomp)]
-            command += ["--", _real(), "-s", "-c", _PROGRAM, str(there.number), str(back.number), module, *arguments]
+            command += ["--", _real(), "-s", "-c", _PROGRAM, str(there.number), str(back.number)]
+            command += [json.dumps(_of_each(self.limits)), module, *arguments]
             self._cgroup = Cgroup.new(self.limits.memory_mb * _MIB, self.limits.processes)
             stack.callback(self._cgroup.remove)
             self._process = _started(command, [end.number for end in theirs])
-            stack.callback(self._process.wait)
-            stack.callback(self._process.kill)
+            self._first = _First(0)
+            stack.callback(self._forget)
             for end in theirs:
                 end.close()
-            self._limit_process(self._process.pid)
-            self._cgroup.add(self._process.pid)
+            self._first = _First(self._first_process(told.number))
+            self._cgroup.add(self._first.pid)
             os.write(release.number, b"1")
-            self._first = self._first_process(told.number)
             release.close()
+            self._wait_for_start()
+            self._inside = Inside(self._first.pid)
+            stack.callback(self._inside.close)
+            os.write(self._requests.number, b"!")
             self._told = told  # bubblewrap writes there once more at its end
             stack.pop_all()
         os.set_blocking(self._requests.number, False)
@@ -157,8 +181,7 @@ class Sandbox:
         """Send all of it until `deadline` (time.monotonic()). Raises Ended."""
         view = memoryview(content)
         while view:
-            _, ready, _ = select.select([], [self._requests.number], [], _left(deadline))
-            if not ready:
+            if not _ready(self._requests.number, select.POLLOUT, deadline):
                 raise self._too_late()
             try:
                 view = view[os.write(self._requests.number, view[: 1 << 16]) :]
@@ -171,8 +194,7 @@ class Sandbox:
         """Exactly `size` bytes until `deadline`. Raises Ended."""
         found = bytearray()
         while len(found) < size:
-            ready, _, _ = select.select([self._answers.number], [], [], _left(deadline))
-            if not ready:
+            if not _ready(self._answers.number, select.POLLIN, deadline):
                 raise self._too_late()
             chunk = os.read(self._answers.number, min(size - len(found), 1 << 20))
             if not chunk:
@@ -186,28 +208,30 @@ class Sandbox:
             return
         self._closed.set()
         self._kill()
+        for thread in self._threads:
+            thread.join(timeout=5)
         for end in (self._requests, self._answers, self._told):
             end.close()
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(timeout=5)
+        self._inside.close()
+        self._first.close()
         self._cgroup.remove()
 
     # -- its end ------------------------------------------------------------------------------------------------------
 
     def _kill(self, reason: str = "") -> None:
-        """The first process inside dies, and with it, by the kernel, every other one."""
+        """The first process inside dies, and with it, by the kernel, every other one: when it has, they have."""
         self._reason = self._reason or reason
-        for pid in (self._first, self._process.pid):
-            if pid and self._process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, 9)
+        self._first.kill()
+        self._process.kill()
         self._status = self._process.wait()
-        ended = time.monotonic() + 5
-        while self._first and os.path.exists(f"/proc/{self._first}/ns") and time.monotonic() < ended:
-            if _stat(self._first)[:1] in ([], ["Z"], ["X"]):
-                break
-            time.sleep(0.002)
+        self._first.wait()
+
+    def _forget(self) -> None:
+        """It did not start: what did is killed."""
+        self._kill()
+        self._first.close()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def _too_late(self) -> Ended:
         if self._reason:
@@ -223,13 +247,14 @@ class Sandbox:
         if self._cgroup.ran_full():
             return Ended(self.limits.words("memory_mb"), "memory_mb")
         status = self._status
-        if status is not None and status > 128:
-            names = {9: "memory_mb", 24: "cpu_seconds"}
-            if limit := names.get(status - 128):
-                return Ended(self.limits.words(limit), limit)
-            return Ended(f"it ended by signal {status - 128}: it crashed.")
         if status in (0, None):
             return Ended("it ended Python itself: it calls sys.exit, os._exit or the like. Take the call out.")
+        if status == 128 + signal.SIGXCPU:
+            return Ended(self.limits.words("cpu_seconds"), "cpu_seconds")
+        if status == 128 + signal.SIGKILL:
+            return Ended("it was killed: by itself, or by a machine that has no memory left.")
+        if status is not None and status > 128:
+            return Ended(f"it ended by signal {status - 128}: it crashed.")
         return Ended(f"it ended Python itself, with status {status}. {self._last_line()}".strip())
 
     def _last_line(self) -> str:
@@ -238,35 +263,26 @@ class Sandbox:
 
     # -- its start ----------------------------------------------------------------------------------------------------
 
-    def _limit_process(self, pid: int) -> None:
-        """Limits of each single process, which its children inherit."""
-        limits = self.limits
-        for name, value in {
-            "RLIMIT_CORE": 0,
-            "RLIMIT_FSIZE": limits.file_mb * _MIB,
-            "RLIMIT_NOFILE": limits.open_files,
-            "RLIMIT_CPU": int(limits.cpu_seconds) + 1,
-            "RLIMIT_DATA": limits.memory_mb * _MIB,
-            "RLIMIT_AS": limits.memory_mb * _MIB + 16 * 2**30,  # threads reserve addresses that they never use
-            "RLIMIT_MSGQUEUE": 0,
-            "RLIMIT_MEMLOCK": 0,
-        }.items():
-            resource.prlimit(pid, getattr(resource, name), (value, value))
-
     def _first_process(self, told: int) -> int:
         """The process id, here, of the first process inside. Raises SandboxError where none is started."""
-        said, deadline = b"", time.monotonic() + 10
-        while b"child-pid" not in said:
-            ready, _, _ = select.select([told], [], [], _left(deadline))
-            chunk = os.read(told, 4096) if ready else b""
+        said, deadline = b"", time.monotonic() + _STARTED
+        while b"\n" not in said:
+            chunk = os.read(told, 4096) if _ready(told, select.POLLIN, deadline) else b""
             if not chunk:
-                assert self._process.stdout is not None
-                with suppress(ProcessLookupError):
-                    self._process.kill()
-                text = self._process.stdout.read(2000).decode("utf-8", "replace").strip()
-                raise SandboxError(_in_words(text))
+                raise self._not_started()
             said += chunk
         return int(json.loads(said.splitlines()[0])["child-pid"])
+
+    def _wait_for_start(self) -> None:
+        """Until Python runs inside. Raises SandboxError where it does not."""
+        begun = _ready(self._answers.number, select.POLLIN, time.monotonic() + _STARTED)
+        if not begun or os.read(self._answers.number, 1) != b"!":
+            raise self._not_started()
+
+    def _not_started(self) -> SandboxError:
+        self._process.kill()
+        assert self._process.stdout is not None
+        return SandboxError(_in_words(self._process.stdout.read(4000).decode("utf-8", "replace").strip()))
 
     # -- watching -----------------------------------------------------------------------------------------------------
 
@@ -283,31 +299,92 @@ class Sandbox:
 
     def _watch(self) -> None:
         """Kill all where they pass a limit together."""
-        started = time.monotonic()
-        while not self._closed.wait(_WATCHED) and self._process.poll() is None:
-            if time.monotonic() - started > self.limits.seconds:
-                self._kill("seconds")
-                return
-            if passed := self._passed():
-                self._kill(passed)
-                return
+        ends = time.monotonic() + self.limits.seconds
+        try:
+            while not self._closed.wait(_WATCHED) and self._process.poll() is None:
+                if passed := "seconds" if time.monotonic() > ends else self._passed():
+                    self._kill(passed)
+        finally:  # nothing runs there unwatched
+            self._kill()
 
     def _passed(self) -> str:
         """The limit that is passed now; empty where none is."""
-        limits, taken = self.limits, _taken(self._first)
-        if taken.processes > limits.processes:
-            return "processes"
-        if taken.cpu_seconds > limits.cpu_seconds:
-            return "cpu_seconds"
-        try:
-            files = os.statvfs(f"/proc/{self._first}/root/tmp")
-            shared = os.statvfs(f"/proc/{self._first}/root/dev/shm")
-        except OSError:  # it ends just now, or may not be looked at
-            return "memory_mb" if taken.bytes > limits.memory_mb * _MIB else ""
-        written = sum((one.f_blocks - one.f_bfree) * one.f_frsize for one in (files, shared))
-        if sum(one.f_files - one.f_ffree for one in (files, shared)) > limits.tmp_files:
-            return "tmp_files"
-        return "memory_mb" if taken.bytes + written > limits.memory_mb * _MIB else ""
+        limits, taken = self.limits, self._inside.taken()
+        if self._cgroup.ran_full():
+            return "memory_mb"
+        passed = {
+            "processes": taken.processes > limits.processes,
+            "cpu_seconds": taken.cpu_seconds > limits.cpu_seconds,
+            "tmp_files": taken.files > limits.tmp_files,
+            "tmp_mb": taken.written > limits.tmp_mb * _MIB,
+            # Counting memory exactly takes longer: only where it may matter.
+            "memory_mb": taken.resident + taken.written > limits.memory_mb * _MIB
+            and self._inside.memory() + taken.written > limits.memory_mb * _MIB,
+        }
+        return next((name for name, is_passed in passed.items() if is_passed), "")
+
+
+class _First:
+    """The first process inside, which all others there die with. As long as this is open, its number is its own."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._handle = -1
+        if pid and hasattr(os, "pidfd_open"):
+            with suppress(OSError):  # before Linux 5.3
+                self._handle = os.pidfd_open(pid)
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            if self._handle >= 0:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            elif self.pid:
+                os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Until it is dead. What the kernel itself holds on to, in a broken driver, may live for longer than this."""
+        deadline = time.monotonic() + 10
+        if self._handle >= 0:
+            _ready(self._handle, select.POLLIN, deadline)
+        while self._handle < 0 and self.pid and os.path.exists(f"/proc/{self.pid}") and time.monotonic() < deadline:
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._handle, self.pid = -1, 0
+
+
+def _of_each(limits: Limits) -> dict[str, int]:
+    """The limits of each single process, as the module `resource` names them."""
+    return {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_FSIZE": limits.file_mb * _MIB,
+        "RLIMIT_NOFILE": limits.open_files,
+        "RLIMIT_CPU": int(limits.cpu_seconds) + 1,
+        "RLIMIT_DATA": limits.memory_mb * _MIB,
+        "RLIMIT_AS": limits.memory_mb * _MIB + 16 * 2**30,  # threads reserve addresses that they never use
+        "RLIMIT_MSGQUEUE": 0,
+        "RLIMIT_MEMLOCK": 0,
+    }
+
+
+def _ready(number: int, event: int, deadline: float) -> bool:
+    """Is this file descriptor ready for this event, or at its end, before the deadline?"""
+    waiting = select.poll()  # not select.select, which knows only the first 1,024 file descriptors
+    waiting.register(number, event)
+    return bool(waiting.poll(1000 * _left(deadline)))
+
+
+def started_early(target: str, accepted: Collection[str], limits: Limits) -> Sandbox | None:
+    """A session for the hand-in at `target`, before it is looked at: it imports torch while the caller does.
+
+    None where there is nothing there that needs one. Raises SandboxError.
+    """
+    path = Path(target)
+    if path.is_symlink() or path.suffix == ".lab" or not path.exists():
+        return None
+    return Sandbox("lab.grading.session", hand_in=path, limits=limits, accepted=accepted)
 
 
 def _left(deadline: float) -> float:
@@ -348,54 +425,6 @@ def _started(command: list[str], inherited: list[int]) -> subprocess.Popen[bytes
         )
     except OSError as error:
         raise SandboxError(f"bubblewrap does not start: {error}.") from error
-
-
-# -- what processes take ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Taken:
-    processes: int  # and threads
-    bytes: int
-    cpu_seconds: float
-
-
-def _taken(first: int) -> _Taken:
-    """What a process and all that descend from it take now, and have taken of the processor."""
-    parents, stats = dict[int, int](), dict[int, list[str]]()
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with (
-                suppress(OSError, ValueError, IndexError),
-                open(f"/proc/{entry.name}/stat", encoding="latin-1") as file,
-            ):
-                fields = file.read().rpartition(")")[2].split()
-                parents[int(entry.name)], stats[int(entry.name)] = int(fields[1]), fields
-    inside = {first} & stats.keys()
-    while more := {pid for pid, parent in parents.items() if parent in inside} - inside:
-        inside |= more
-    tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-    spent = sum(sum(map(int, stats[pid][11:15])) for pid in inside) / tick  # its own and its dead children's
-    return _Taken(sum(int(stats[pid][17]) for pid in inside), sum(_own_pages(pid) for pid in inside) * page, spent)
-
-
-def _own_pages(pid: int) -> int:
-    """Pages in memory that are not a file's."""
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            _, resident, shared = file.read().split()[:3]
-        return int(resident) - int(shared)
-    except (OSError, ValueError):
-        return 0
-
-
-def _stat(pid: int) -> list[str]:
-    """What /proc says of a process, its state first; nothing where it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="latin-1") as file:
-            return file.read().rpartition(")")[2].split()
-    except OSError:
-        return []
 
 
 # -- what is there inside ---------------------------------------------------------------------------------------------
@@ -456,29 +485,44 @@ def _files(hand_in: Path | None, data: Path | None, limits: Limits) -> list[str]
     for path in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache"):
         options += ["--ro-bind-try", path, path]
     base = Path(sys.base_prefix)
+    libraries = [Path("/usr/lib")] if base == Path("/usr") else [Path("/usr/lib"), base / "lib"]
     if base != Path("/usr"):
         options += ["--ro-bind-try", str(base / "lib"), str(base / "lib")]
+    for folder in (path for library in libraries for path in library.glob("python*/*-packages")):
+        options += ["--tmpfs", str(folder), "--remount-ro", str(folder)]  # what is imported lies in PACKAGES
     options += ["--ro-bind", _real(), _real()]
     for number, folder in enumerate(_site_packages()):
         inside = f"{PACKAGES}/{number}"
-        options += ["--ro-bind", str(folder), inside]
-        if (folder / "lab").is_dir():
-            options += ["--tmpfs", f"{inside}/lab", "--remount-ro", f"{inside}/lab"]
+        options += ["--ro-bind", str(folder), inside, *_covered(folder, inside)]
     options += ["--ro-bind", str(_place.PACKAGE), f"{LAB}/lab"]
     masked = f"{LAB}/lab/checks"
     options += ["--tmpfs", masked]  # the right answers
     options += ["--ro-bind", str(_place.PACKAGE / "grading" / "masked_checks.py"), f"{masked}/__init__.py"]
     options += ["--remount-ro", masked]
     if hand_in is not None:
+        if hand_in.is_symlink():
+            raise SandboxError(f"{hand_in} is a link, and may lead to another hand-in: give the file itself.")
         inside = HAND_IN if hand_in.is_dir() else f"{HAND_IN}/{hand_in.name}"
         options += ["--ro-bind", str(hand_in.resolve()), inside]
     if data is not None:
         options += ["--ro-bind", str(data.resolve()), DATA]
+    options += ["--ro-bind-try", "/sys/devices/system/cpu", "/sys/devices/system/cpu"]  # torch asks for its processor
     options += ["--proc", "/proc", "--remount-ro", "/proc"]  # root's code could change the kernel's settings there
     options += ["--dev", "/dev"]
     options += ["--size", str(limits.tmp_mb * _MIB), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     options += ["--size", str(limits.tmp_mb * _MIB), "--tmpfs", "/tmp", "--dir", "/tmp/home", "--dir", WORK]
     return [*options, "--remount-ro", "/", "--chdir", WORK]
+
+
+def _covered(folder: Path, inside: str) -> list[str]:
+    """bubblewrap's options that cover, in a folder of packages, the lab with its right answers."""
+    names = [name for pattern in ("lab", "lab994*", "__editable__*lab994*") for name in glob(pattern, root_dir=folder)]
+    options: list[str] = []
+    for name in names:
+        place = f"{inside}/{name}"
+        is_folder = (folder / name).is_dir()
+        options += ["--tmpfs", place, "--remount-ro", place] if is_folder else ["--ro-bind", os.devnull, place]
+    return options
 
 
 def _variables(threads: int) -> list[str]:

@@ -3,15 +3,18 @@
 It runs beside the student's code and is no judge: whatever it says may be the student's doing, and is read as such
 (`lab/grading/answers.py`). It knows no right answer. Requests are read from file descriptor 3, answers written to 4.
 
+    ready    are you there?
     define   a cell's text, its statements one after the other up to the first that fails
     what     is there something called so, and what kind of thing is it?
     call     what a function gives for these arguments
     graph    what a network executes on images of this shape
+    find     the graph of the network that a file of the hand-in defines, by its definitions alone
     steps    steps of training, as `lab.attempts.take_steps`
     shelter  from here on as in a check (`lab.shelter`), or no longer
 """
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,14 +24,16 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from lab import definitions
+from lab import definitions, targets
 from lab.attempts import graph_or_fault, is_open, take_steps
 from lab.errors import LabError
 from lab.grading import wire
-from lab.graph import Graph, document_of, prepare
+from lab.graph import Graph, document_of, prepare_capture
 from lab.shelter import sheltered
 
 REQUESTS, ANSWERS = 3, 4
+HAND_IN = "/hand-in"
+"""Where a sandbox shows what was handed in."""
 MAX_MESSAGE = 4000
 """Characters of an error's message."""
 
@@ -45,11 +50,13 @@ class Session:
         self._kept: list[Any] = []
         self._shelter = ExitStack()
         self._verbs: dict[str, Callable[..., _Reply]] = {
+            "ready": lambda tensors: ({"done": True}, {}),
             "define": self.define,
             "what": self.what,
             "call": self.call,
             "graph": self.graph,
             "steps": self.steps,
+            "find": self.find,
             "shelter": self.shelter,
         }
 
@@ -87,6 +94,11 @@ class Session:
             return {"fault": f"{called} is no network, but {type(network).__name__}."}, {}
         found = graph_or_fault(called, network, (c, h, w))
         return ({"fault": found}, {}) if isinstance(found, str) else graph_message(found)
+
+    def find(self, file: str, input_shape: tuple[int, int, int], tensors: dict[str, Tensor]) -> _Reply:
+        """The graph of a file's network: `lab.targets` says how it is found."""
+        c, h, w = input_shape
+        return graph_message(targets.resolve(os.path.join(HAND_IN, file), (c, h, w)))
 
     def steps(self, what: str | int, seed: int, number: int, tensors: dict[str, Tensor]) -> _Reply:
         """Steps of training by a function of the student's."""
@@ -141,6 +153,7 @@ class _NoShell:
 def main() -> None:
     """Answer requests until there are no more."""
     torch.set_num_threads(1)
+    sys.path.append(HAND_IN)  # last: what lies beside a notebook can be imported, and takes no other module's place
     session = Session()
     serve(session.answer, session.module)
 
@@ -148,10 +161,10 @@ def main() -> None:
 def serve(answer: Callable[[dict[str, Any], dict[str, Tensor]], _Reply], main: ModuleType | None = None) -> None:
     """Give each request to `answer` until there are no more. main: in the place of `__main__` meanwhile."""
     requests, answers = os.fdopen(REQUESTS, "rb"), os.fdopen(ANSWERS, "wb", buffering=0)
-    prepare()
+    if not select.select([requests], [], [], 0)[0]:  # nobody waits yet
+        prepare_capture()
     if main is not None:
         sys.modules["__main__"] = main
-    _send(answers, {"ready": True}, {})
     while head := requests.read(wire.HEAD_BYTES):
         header, body = wire.sizes(head)
         request = wire.unpacked(requests.read(header), requests.read(body))

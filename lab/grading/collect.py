@@ -1,0 +1,149 @@
+"""What is this hand-in, and what of it is graded?
+
+    NAME.lab             data: a graph, weights, a recipe, the notebook's cells as text
+    COPY.ipynb           a copy of one of the lab's notebooks
+    any.py, any.ipynb    code that makes a network, and may train it
+    FOLDER               of one student: one of these, and what it needs beside it
+
+Nothing is executed here. What is asked for in vain is told in one message (CollectError).
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from lab._files import FileError, read_regular
+from lab.course.copies import Copy, read_copy
+from lab.course.plan import Edition, edition_of, editions
+from lab.errors import LabError
+from lab.submission import Cell, HandIn, read
+
+MAX_FILE = 64 * 2**20
+"""Bytes of one file that is read here."""
+MAX_FILES = 2_000
+_SKIPPED = {"__pycache__", ".git", ".ipynb_checkpoints", "__MACOSX", "node_modules", ".venv"}
+
+
+class CollectError(LabError):
+    """What was handed in is nothing that can be graded."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A hand-in, before anything of it is executed."""
+
+    path: Path  # the file that is graded
+    folder: Path | None  # what it may need beside it, where it came in a folder
+    digest: str  # SHA-256 of all that was handed in, hexadecimal
+    hand_in: HandIn | None  # its data, where it came as such
+    copy: Copy | None  # its cells, where it is a copy of one of the lab's notebooks
+    edition: Edition  # the notebook that it is a copy of; one without a name where it is none
+    notes: tuple[str, ...] = ()
+
+
+def collect(target: str | Path) -> Collected:
+    """What is at `target`. Raises CollectError, HandInError for a .lab file that is broken, ExerciseError."""
+    path = Path(target)
+    if path.is_symlink() or not path.exists():
+        raise CollectError(f"there is no file or folder {path}." if not path.exists() else f"{path} is a link.")
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise CollectError(f"{path} is no ordinary file. Hand in a .lab, .ipynb or .py file.")
+    return _file(path, None, _digest([(path.name, path)]), ())
+
+
+def _folder(folder: Path) -> Collected:
+    files = sorted(_files_in(folder))
+    if not files:
+        raise CollectError(f"{folder} is empty: there is nothing to grade.")
+    digest = _digest([(path.relative_to(folder).as_posix(), path) for path in files])
+    data = [path for path in files if path.suffix == ".lab"]
+    notebooks = [path for path in files if path.suffix == ".ipynb"]
+    copies = [path for path in notebooks if edition_of(read_copy(path)).name]
+    others = [path for path in notebooks if path not in copies]
+    scripts = [path for path in files if path.suffix == ".py" and path.parent == folder]
+    for kind in (data, copies, others, scripts):
+        if len(kind) > 1 and kind is not data:
+            named = ", ".join(str(path.relative_to(folder)) for path in kind[:5])
+            kind = _main_one(kind)
+            if len(kind) > 1:
+                raise CollectError(
+                    f"{folder} holds several that could be graded ({named}): name the one that is meant."
+                )
+        if len(kind) > 1:
+            named = ", ".join(path.name for path in kind[:5])
+            raise CollectError(f"{folder} holds several hand-ins ({named}): keep the one that counts.")
+        if kind:
+            left = [path for path in [*data, *copies, *others, *scripts] if path not in kind]
+            notes = [f"graded is {kind[0].relative_to(folder)}; {len(left)} more were left."] if left else []
+            return _file(kind[0], folder, digest, tuple(notes))
+    names = ", ".join(path.name for path in files[:5])
+    raise CollectError(f"{folder} holds nothing that can be graded ({names}): no .lab, .ipynb or .py file.")
+
+
+def _main_one(paths: list[Path]) -> list[Path]:
+    """Of several files the one that the others are imported by, by its name."""
+    chosen = [path for path in paths if path.stem.lower() in ("main", "train", "mnist", "net", "model", "solution")]
+    return chosen[:1] if len(chosen) == 1 else paths
+
+
+def _file(path: Path, folder: Path | None, digest: str, notes: tuple[str, ...]) -> Collected:
+    if path.suffix == ".lab":
+        hand_in = read(path)
+        edition = next((one for one in editions() if one.name == hand_in.rubric), Edition(""))
+        copy = _copy_of_cells(hand_in.cells) if hand_in.cells and edition.name else None
+        return Collected(path, folder, digest, hand_in, copy, edition, notes)
+    if path.suffix == ".ipynb":
+        copy = read_copy(path)
+        edition = edition_of(copy)
+        return Collected(path, folder, digest, None, copy if edition.name else None, edition, notes)
+    if path.suffix == ".py":
+        return Collected(path, folder, digest, None, None, Edition(""), notes)
+    raise CollectError(f"{path} can't be graded: hand in a .lab, .ipynb or .py file, or a folder with one.")
+
+
+def _copy_of_cells(cells: tuple[Cell, ...]) -> Copy:
+    """The cells of a hand-in as those of a notebook."""
+    copy = Copy([])
+    for cell in cells:
+        made = (
+            nbformat.v4.new_code_cell(cell.source)
+            if cell.kind == "code"
+            else nbformat.v4.new_markdown_cell(cell.source)
+        )
+        known = {"grade_id": cell.grade_id, "solution": True, "grade": False, "locked": False, "schema_version": 3}
+        made.metadata = nbformat.from_dict({"tags": []} | ({"nbgrader": known} if cell.grade_id else {}))
+        copy.cells.append(made)
+    return copy
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """The ordinary files of a folder; no links, and not what tools leave behind."""
+    count, waiting = 0, [folder]
+    while waiting:
+        for path in sorted(waiting.pop().iterdir()):
+            if path.is_symlink() or path.name in _SKIPPED or path.name.startswith("._"):
+                continue
+            if path.is_dir():
+                waiting.append(path)
+            elif path.is_file():
+                count += 1
+                if count > MAX_FILES:
+                    raise CollectError(f"{folder} holds more than {MAX_FILES:,} files: hand in what is graded alone.")
+                yield path
+
+
+def _digest(files: list[tuple[str, Path]]) -> str:
+    """SHA-256 of the names and the contents, in order."""
+    digest = hashlib.sha256()
+    for name, path in files:
+        try:
+            content = read_regular(path, MAX_FILE)
+        except (OSError, FileError) as error:
+            raise CollectError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
+    return digest.hexdigest()

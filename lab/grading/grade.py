@@ -1,0 +1,218 @@
+"""One hand-in, graded: the points of its exercises, and the assignment's, each with the reason for what is missing.
+
+    print(grade("copy.ipynb", Options()).text())
+
+Nothing here runs, imports or unpickles what a student wrote: that happens in a sandbox, out of which only data comes.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lab.course.exercises import Exercise
+from lab.errors import LabError, SandboxError
+from lab.grading import judge
+from lab.grading.answers import Session
+from lab.grading.collect import Collected, collect
+from lab.grading.exercises import Entry, try_copy
+from lab.grading.judge import Judgement
+from lab.grading.sandbox import HAND_IN, SESSION_SECONDS, Limits, Sandbox
+from lab.graph import prepare_capture
+from lab.recipes import recipe_of
+from lab.rules import Rubric, load_rubric
+
+Mode = Literal["retrain", "rerun", "weights", "audit"]
+State = Literal["graded", "student error", "grader error"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a hand-in is graded. What is None is chosen by what was handed in."""
+
+    mode: Mode | None = None
+    rubric: str | None = None
+    seed: int = 0  # of the cases that are drawn, the first weights and the training
+    seeds: int | None = None  # train so often; None: once, and again where it is close
+    quick: bool = False  # the exercises alone, and of those the ones that need no training
+    accepted: tuple[str, ...] = ()  # claims of the sandbox that need not hold here (`lab doctor`)
+    share: float = 0.1  # of an audit: the share of hand-ins that are trained again without any suspicion
+    fresh: str | None = None  # a data set of images that nobody has seen: qmnist
+    known: dict[str, str] = field(default_factory=dict)  # digests of networks, recipes and weights of others, and whose
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What one hand-in gets, and why."""
+
+    name: str  # of the file
+    digest: str  # SHA-256 of all that was handed in
+    kind: str  # "copy of mnist_994", "hand-in", "code"
+    state: State
+    message: str = ""  # what went wrong, where something did
+    exercises: tuple[Exercise, ...] = ()
+    flags: tuple[str, ...] = ()  # what is odd about it
+    judgement: Judgement | None = None
+    rubric: Rubric | None = None
+
+    @property
+    def points(self) -> tuple[float, float]:
+        """Of the exercises: earned, and to be had."""
+        return sum(one.points for one in self.exercises), sum(one.max_points for one in self.exercises)
+
+    @property
+    def assignment(self) -> tuple[float, float]:
+        """Of the assignment: earned, and to be had."""
+        most = sum(rule.points for rule in self.rubric.rules) if self.rubric else 0.0
+        return sum(verdict.points for verdict in self.judgement.verdicts) if self.judgement else 0.0, most
+
+    @property
+    def complete(self) -> bool:
+        """Are all points earned?"""
+        pairs = (self.points, self.assignment)
+        return self.state == "graded" and all(earned == most for earned, most in pairs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it. The same hand-in, seed and machine give the same, to the last byte: no date, no duration."""
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "kind": self.kind,
+            "state": self.state,
+            "message": self.message,
+            "points": {"exercises": self.points, "assignment": self.assignment},
+            "exercises": [one.to_dict() for one in self.exercises],
+            "flags": list(self.flags),
+            "assignment": self.judgement.to_dict() if self.judgement else None,
+        }
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        shown = [one.line() for one in self.exercises]
+        if self.exercises:
+            shown.append("exercises: {:g} of {:g} points".format(*self.points))
+        if self.judgement is not None:
+            shown += self.judgement.lines()
+        if self.rubric is not None:
+            shown.append("assignment: {:g} of {:g} points".format(*self.assignment))
+        return [*shown, *([f"{self.state}: {self.message}"] if self.message else [])]
+
+
+def grade(target: str | Path, options: Options | None = None, early: Sandbox | None = None) -> Grade:
+    """Grade the hand-in at `target`: a .lab file, a notebook, a script, or a folder of one student's.
+
+    early: a sandbox with a session for it that was started before (`started_early`); it is closed here. Raises LabError
+    where nothing can be graded at all: no such file, no notebook, no sandbox on this machine.
+    """
+    options = options or Options()
+    spare = [early] if early is not None else []
+    try:
+        return _graded(collect(target), options, spare)
+    finally:
+        for sandbox in spare:
+            sandbox.close()
+
+
+def _graded(found: Collected, options: Options, spare: list[Sandbox]) -> Grade:
+    rubric = load_rubric(options.rubric or _rubric_of(found))
+    if found.copy is not None:
+        return _copy(found, rubric, options, spare)
+    return _network(found, rubric, options, spare)
+
+
+def _rubric_of(found: Collected) -> str:
+    if found.hand_in is not None:
+        return found.hand_in.rubric
+    return found.edition.name or "mnist_994"
+
+
+def _copy(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
+    """A copy of one of the lab's notebooks: its exercises, and then its network."""
+    assert found.copy is not None
+    prepare_capture()  # while the session does the same
+    lent = {}
+    if found.hand_in is not None and options.mode in ("weights", "audit"):
+        lent["log"] = judge.HandedInLog(found.hand_in)
+    tried = try_copy(
+        found.copy, found.edition, _sessions(found, options, spare), _seed(found, options), options.quick, lent
+    )
+    whole = Grade(
+        found.path.name,
+        found.digest,
+        f"copy of {found.edition.name}",
+        "graded",
+        exercises=tuple(tried.report.exercises),
+        flags=(*found.notes, *tried.report.warnings),
+        rubric=None if options.quick else rubric,
+    )
+    if options.quick:
+        return whole
+    entry = tried.entry
+    if found.hand_in is not None:
+        entry = Entry(found.hand_in.graph, found.hand_in.recipe)
+    return _with_judgement(whole, found, entry, rubric, options)
+
+
+def _network(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
+    """A hand-in without exercises: a network, as data or as code."""
+    kind = "hand-in" if found.hand_in is not None else "code"
+    whole = Grade(found.path.name, found.digest, kind, "graded", flags=found.notes, rubric=rubric)
+    if found.hand_in is not None:
+        return _with_judgement(whole, found, Entry(found.hand_in.graph, found.hand_in.recipe), rubric, options)
+    return _code(whole, found, rubric, options, spare)
+
+
+def _code(whole: Grade, found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
+    """A script or a notebook of somebody's own."""
+    session = _sessions(found, options, spare)()
+    try:
+        with session.within(CODE_SECONDS):
+            network = session.found(found.path.name, rubric.input_shape)
+    except SandboxError:
+        raise
+    except LabError as error:
+        return replace(whole, state="student error", message=str(error).replace(f"{HAND_IN}/", ""))
+    finally:
+        session.close()
+    return _with_judgement(whole, found, Entry(network, None), rubric, options)
+
+
+def _with_judgement(whole: Grade, found: Collected, entry: Entry, rubric: Rubric, options: Options) -> Grade:
+    """The same with the assignment's verdicts."""
+    if isinstance(entry.network, str):
+        return replace(whole, flags=(*whole.flags, f"no network is judged: {entry.network}"))
+    recipe = entry.recipe or recipe_of(rubric)
+    try:
+        if options.mode == "weights":
+            if found.hand_in is None:
+                raise judge.JudgeError("weights are tested of a .lab file alone: leave --mode out.")
+            return replace(whole, judgement=judge.test_weights(entry.network, rubric))
+        return replace(whole, judgement=judge.retrain(entry.network, recipe, rubric, options.seed, options.seeds))
+    except judge.GraderError as error:
+        return replace(whole, state="grader error", message=str(error))
+    except LabError as error:
+        return replace(whole, state="student error", message=str(error))
+
+
+CODE_SECONDS = 120.0
+"""For a script's definitions, and for its network to be built and captured."""
+
+
+def _sessions(found: Collected, options: Options, spare: list[Sandbox]) -> Callable[[], Session]:
+    """What gives a new session for this hand-in: the spare one first."""
+
+    def start() -> Session:
+        if spare:
+            return Session(spare.pop())
+        limits = Limits(seconds=SESSION_SECONDS)
+        hand_in = found.folder or found.path
+        return Session(Sandbox("lab.grading.session", hand_in=hand_in, limits=limits, accepted=options.accepted))
+
+    return start
+
+
+def _seed(found: Collected, options: Options) -> int:
+    """What cases are drawn from: nobody knows it who has yet to write the hand-in."""
+    text = f"{options.seed} {found.digest}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
