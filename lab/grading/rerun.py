@@ -57,7 +57,15 @@ def rerun(
     limits = limits or (TO_TRAIN if train else TO_DEFINE)
     place = data or digits.folder()
     inside = f"{HAND_IN}/{file or path.name}"
-    asked = {"path": inside, "data": DATA, "wanted": wanted, "train": train, "seed": seed, "threads": THREADS}
+    asked = {
+        "verb": "rerun",
+        "path": inside,
+        "data": DATA,
+        "wanted": wanted,
+        "train": train,
+        "seed": seed,
+        "threads": THREADS,
+    }
     line = Sandbox(
         "lab.grading.rerun_inside", hand_in=path, data=place, limits=limits, accepted=accepted, threads=THREADS
     )

@@ -22,7 +22,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
@@ -208,7 +208,7 @@ class _Told:
             self._left -= len(text)
         *whole, self._line = (self._line + text)[-(1 << 16) :].replace("\r", "\n").split("\n")
         for line in [*whole, self._line]:
-            if any(character.isdigit() for character in line) and self._ACCURACY.search(line):
+            if len(line) <= MAX_LINE and re.search(r"\d", line) and self._ACCURACY.search(line):
                 self.accuracy = _shortened(line.strip())
         return len(text)
 
@@ -300,11 +300,17 @@ def _from_given(given: list[Given], script: _Script, wanted: str | None, said: R
 
 def _chosen(found: list[Trained], script: _Script, wanted: str | None) -> Trained:
     """The network of the wanted name; else the one that took most steps. Raises LabError where that is not one."""
-    named = _called(wanted, script)
+    value = script.module.__dict__.get(wanted) if wanted else None
     if wanted:
-        theirs = [one for one in found if one.module is named] or [
-            one for one in found if type(one.module).__name__ == wanted
-        ]
+        kind = value if isinstance(value, type) else ()
+        theirs = (
+            [one for one in found if one.module is value]
+            or [one for one in found if type(one.module).__name__ == wanted]
+            or [one for one in found if isinstance(one.module, kind)]
+        )
+        if not theirs and isinstance(value, type) and issubclass(value, nn.Module):
+            others = ", ".join(dict.fromkeys(_names_of(one, script) for one in found))
+            raise LabError(f"{wanted} is defined in it, and not trained: {others} is. Train {wanted}.")
         found = theirs or found
     if len(found) > 1 and found[0].steps == found[1].steps:
         names = dict.fromkeys(_names_of(one, script) for one in found if one.steps == found[0].steps)
@@ -387,20 +393,16 @@ def _training_images(data: Path) -> int:
 # -- the program ------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Program:
-    """Answers the one request."""
-
-    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-
-    def answer(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What `run` gives, as a message."""
-        try:
-            torch.set_num_threads(int(header.get("threads") or self.threads))
-            asked = {name: header[name] for name in ("wanted", "train", "seed")}
-            return message_of(run(Path(header["path"]), Path(header["data"]), **asked))
-        except BaseException as error:
-            return {"error": session.described(error)}, {}
+def answer(header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The answer to a request: what `run` gives, as a message."""
+    if header.get("verb") == "ready":
+        return {"done": True}, {}
+    try:
+        torch.set_num_threads(int(header["threads"]))
+        asked = {name: header[name] for name in ("wanted", "train", "seed")}
+        return message_of(run(Path(header["path"]), Path(header["data"]), **asked))
+    except BaseException as error:
+        return {"error": session.described(error)}, {}
 
 
 def message_of(reran: Reran) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -414,4 +416,4 @@ def message_of(reran: Reran) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 if __name__ == "__main__":
-    session.serve(_Program().answer)
+    session.serve(answer)

@@ -364,8 +364,8 @@ class Shell:
             with open(words[-1], "a" if len(words) < len(line.split()) else "w", encoding="utf-8") as file:
                 file.write(cell)
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments, **options: None
+    def __getattr__(self, name: str) -> "Nothing":
+        return Nothing()
 
 
 def _change_python(put: Callable[[Any, str, Any], None]) -> None:
@@ -373,6 +373,10 @@ def _change_python(put: Callable[[Any, str, Any], None]) -> None:
     shell = Shell()
     put(builtins, "get_ipython", lambda: shell)
     put(builtins, "display", lambda *shown, **options: None)
+    if importlib.util.find_spec("IPython"):
+        import IPython.display
+
+        put(IPython.display, "display", lambda *shown, **options: None)
     if importlib.util.find_spec("tqdm"):
         import tqdm
 

@@ -16,11 +16,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lab.augment import to_input
-from lab.data import Data, Labelled, read_idx
+from lab.data import Data, Labelled, load, read_idx
 from lab.errors import LabError
 from lab.grading import digits, wire
+from lab.grading.rerun import rerun as rerun_in_a_sandbox
 from lab.grading.rerun import result, trains_itself
 from lab.grading.rerun_inside import Reran, message_of, run
+from lab.grading.sandbox import Limits
 from lab.train import Recipe, accuracy
 
 Run = Callable[..., Reran]
@@ -339,6 +341,17 @@ def test_two_networks_alike_are_a_message(rerun: Run) -> None:
     assert "MyNet" in str(reran.error)
 
 
+def test_a_wanted_network_that_is_not_trained_is_a_message(rerun: Run) -> None:
+    reran = rerun(AT_TOP_LEVEL + "class MyNet(nn.Module): pass\n", "MyNet")
+    assert reran.graph is None
+    assert "MyNet is defined in it, and not trained: model is" in str(reran.error)
+
+
+def test_a_class_derived_from_the_wanted_one_counts(rerun: Run) -> None:
+    script = AT_TOP_LEVEL.replace("model = Net()", "class Small(Net): pass\nmodel = Small()")
+    assert trained(rerun(script, "Net")).name == "Small"
+
+
 # -- what goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -494,3 +507,55 @@ def test_a_loop_in_a_module_beside_is_seen(tmp_path: Path) -> None:
     cells = [("net.py", "from loops.train import train\ntrain(Net)")]
     assert trains_itself(cells, tmp_path)
     assert not trains_itself(cells)
+
+
+# -- in a sandbox -----------------------------------------------------------------------------------------------------
+
+
+def test_what_runs_in_a_sandbox_comes_out_as_data(tmp_path: Path, place: Path) -> None:
+    (tmp_path / "hand-in").mkdir()
+    (tmp_path / "hand-in" / "parts.py").write_text(IMPORTS + NET)
+    (tmp_path / "hand-in" / "main.py").write_text("from parts import *\n" + LOADERS + MADE + LOOP)
+    reran = trained(rerun_in_a_sandbox(tmp_path / "hand-in", "Net", file="main.py", data=place))
+    assert (reran.name, reran.steps, reran.images_read) == ("Net", 8, 400)
+    assert reran.graph is not None
+    assert accuracy(reran.graph.build(), digits_in(place)) == int(reran.printed.split()[3].split("/")[0]) / 40
+
+
+@pytest.mark.slow
+def test_a_script_trains_in_a_sandbox_and_is_tested_outside(tmp_path: Path) -> None:
+    """On the real digits: it finds 60,000 and 10,000 of them, and learns; none of the test set's are there."""
+    script = tmp_path / "net.py"
+    script.write_text(AT_TOP_LEVEL.replace("range(2)", "range(1)").replace("import torch\n", (
+        "import torch, os\n"
+        "assert not os.path.exists(os.path.expanduser('~/.cache/lab994')), 'a cache'\n"
+        "print(torch.get_num_threads(), 'threads')\n"), 1))  # fmt: skip
+    data = load()
+    reran = trained(rerun_in_a_sandbox(script))
+    assert (reran.images_read, reran.test_images_read) == (60_000, 10_000)
+    assert reran.graph is not None
+    assert accuracy(reran.graph.build(), data.test) > 0.9
+    files = [digits.folder() / digits.RAW / name for name in (digits.NAMES[0], digits.NAMES[2])]
+    there = {bytes(image) for path in files for image in read_idx(path.read_bytes()).numpy()}
+    assert sum(bytes(image) in there for image in data.test.images.numpy()) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("import os; os._exit(0)", "ended Python itself"),
+        ("while True: pass", "takes too long"),
+        ("import ctypes; ctypes.string_at(0)", "signal 11"),
+        ("x = bytearray(10 ** 11)", "MemoryError"),
+    ],
+)
+def test_what_ends_the_sandbox_is_a_failure_of_the_script(tmp_path: Path, place: Path, line: str, message: str) -> None:
+    script = tmp_path / "net.py"
+    script.write_text(AT_TOP_LEVEL + line)
+    reran = rerun_in_a_sandbox(script, data=place, limits=Limits(seconds=8, cpu_seconds=40))
+    if message == "MemoryError":  # behind the training
+        assert message in trained(reran).notes[-1]
+    else:
+        assert reran.graph is None
+        assert message in str(reran.error)
