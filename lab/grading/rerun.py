@@ -14,17 +14,19 @@ no case for this: an exercise in it calls `backward`, and is no training of the 
 
 import ast
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab import definitions
 from lab._terminal import harmless
-from lab.errors import GraphError, LabError
+from lab.errors import LabError
 from lab.grading import digits, wire
 from lab.grading.answers import IMAGES, MAX_MESSAGE, Session, graph_in
+from lab.grading.code_alone import CodeError, left_out_in_words, oddities, staged
 from lab.grading.rerun_inside import MAX_LINE, MOST_NOTES, Failed, Reran
-from lab.grading.sandbox import DATA, HAND_IN, Ended, Limits, Sandbox
+from lab.grading.sandbox import DATA, HAND_IN, Limits, Sandbox
 from lab.train import Recipe
 
 THREADS = 2
@@ -48,35 +50,37 @@ def rerun(
     """Execute the script or notebook at `path` in a sandbox, and give the network that it trained.
 
     wanted: the network's name, or its class's, where there are several. file: where `path` is a folder, which of its
-    files is executed. train: else what it gives to the lab's `fit` is taken, and nothing is trained. limits: TO_TRAIN,
-    or TO_DEFINE without a training. data: the folder of digits; None: `digits.folder()`. seed: of all random numbers.
-    accepted: as Sandbox has it. What the code does wrong stands in the result.
+    files is executed; what lies beside it and is no code is left out (`lab/grading/code_alone.py`). train: else what it
+    gives to the lab's `fit` is taken, and nothing is trained. limits: TO_TRAIN, or TO_DEFINE without a training. data:
+    the folder of digits; None: `digits.folder()`. seed: of all random numbers. accepted: as Sandbox has it. What the
+    code does wrong stands in the result.
 
     Raises SandboxError where there can be no sandbox, and DataError where there are no digits.
     """
     limits = limits or (TO_TRAIN if train else TO_DEFINE)
-    place = data or digits.folder()
-    inside = f"{HAND_IN}/{file or path.name}"
-    asked = {
-        "verb": "rerun",
-        "path": inside,
-        "data": DATA,
-        "wanted": wanted,
-        "train": train,
-        "seed": seed,
-        "threads": THREADS,
-    }
-    line = Sandbox(
-        "lab.grading.rerun_inside", hand_in=path, data=place, limits=limits, accepted=accepted, threads=THREADS
-    )
-    session = Session(line)
+    asked: dict[str, Any] = {"verb": "rerun", "path": f"{HAND_IN}/{file or path.name}", "data": DATA}
+    asked |= {"wanted": wanted, "train": train, "seed": seed, "threads": THREADS}
+    try:
+        with staged(path, file) as (place, left_out):
+            flags = (*left_out_in_words(left_out), *oddities(_code_in(place)))
+            return replace(_asked(asked, place, data or digits.folder(), limits, accepted), flags=flags)
+    except CodeError as error:
+        return Reran(error=Failed("CodeError", str(error)))
+
+
+def _code_in(place: Path) -> Iterator[definitions.Cell]:
+    for path in sorted(place.rglob("*")):
+        if path.suffix in (".py", ".ipynb"):
+            with suppress(definitions.DefinitionsError):  # the session says so, if it is executed
+                yield from definitions.cells(path)
+
+
+def _asked(asked: dict[str, Any], hand_in: Path, data: Path, limits: Limits, accepted: Collection[str]) -> Reran:
+    inside = "lab.grading.rerun_inside"
+    session = Session(Sandbox(inside, hand_in=hand_in, data=data, limits=limits, accepted=accepted, threads=THREADS))
     try:
         with session.within(limits.seconds):
             return result(*session.ask(asked))
-    except Ended as error:
-        return Reran(error=Failed("Ended", str(error)))
-    except GraphError as error:
-        return Reran(error=Failed("GraphError", str(error)))
     except LabError as error:
         return Reran(error=Failed(type(error).__name__, str(error)))
     finally:

@@ -78,6 +78,7 @@ class Reran:
     epochs_bound: float = 0.0  # passes over the set that those images came from
     printed: str = ""  # the last line with an accuracy that the script printed
     notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()  # what is odd about its code; no claim: it is read outside
     error: Failed | None = None
 
 
@@ -99,7 +100,7 @@ def run(path: Path, data: Path, wanted: str | None = None, train: bool = True, s
 
 
 def _executed(script: "_Script", data: Path, wanted: str | None, train: bool, seed: int) -> Reran:
-    watch, instead, world = Watch(), Instead(), World(data, Path.cwd())
+    watch, instead, world = Watch(), Instead(), World(data, Path.cwd(), script.path.parent)
     with world.entered(), watch.watching() if train else instead.answering(), warnings.catch_warnings():
         _seeded(seed)
         script.execute()
@@ -127,6 +128,7 @@ class _Script:
         self.files = {cell.name for cell in cells}
         self.error: Failed | None = None
         self._notes: list[str] = []
+        self._missing: list[str] = []  # imports that failed
         self._bodies: list[tuple[definitions.Cell, list[ast.stmt]]] = []
         self._out = _Told(sys.stdout)
         for cell in cells:
@@ -175,6 +177,7 @@ class _Script:
             except BaseException as error:  # SystemExit and KeyboardInterrupt, too
                 failed = _failed(error, self.files)
                 if isinstance(error, ImportError) and isinstance(node, ast.Import | ast.ImportFrom):
+                    self._missing.append(failed.message)
                     self._notes.append(_shortened(f"{failed}. It goes on without that."))
                     continue
                 self._failed_cell(failed)
@@ -186,7 +189,8 @@ class _Script:
         if failed.kind == "SystemExit" and failed.message in ("", "0", "None"):
             return
         if self.error is None:
-            self.error = failed
+            before = f" (and before: {'; '.join(self._missing)})" if self._missing else ""
+            self.error = replace(failed, message=f"{failed.message}{before}")
         self._notes.append(_shortened(str(failed)))
 
 

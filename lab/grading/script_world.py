@@ -57,10 +57,13 @@ class NoSuchData(LabError):
 
 
 class World:
-    """What is changed around a script. data: a folder as `lab.grading.digits` writes it; work: a folder to write to."""
+    """What is changed around a script.
 
-    def __init__(self, data: Path, work: Path) -> None:
-        self.data, self.work = data, work
+    data: a folder as `lab.grading.digits` writes it. work: a folder to write to. beside: the script's own.
+    """
+
+    def __init__(self, data: Path, work: Path, beside: Path) -> None:
+        self.data, self.work, self.beside = data, work, beside
         self.elsewhere = work / ".elsewhere"
         self.read = {"train": 0, "test": 0}
         """How many images torchvision's MNIST has given, one by one."""
@@ -99,8 +102,9 @@ class World:
                 return path
             self.elsewhere.mkdir(parents=True, exist_ok=True)
             return str(moved)
-        if os.path.lexists(moved):
-            return str(moved)
+        for there in (moved, self.beside / text):
+            if os.path.lexists(there):
+                return str(there)
         return str(found) if (found := self.file_called(os.path.basename(text))) else path
 
     def file_called(self, name: str) -> Path | None:

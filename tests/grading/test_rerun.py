@@ -514,10 +514,17 @@ def test_a_loop_in_a_module_beside_is_seen(tmp_path: Path) -> None:
 
 def test_what_runs_in_a_sandbox_comes_out_as_data(tmp_path: Path, place: Path) -> None:
     (tmp_path / "hand-in").mkdir()
-    (tmp_path / "hand-in" / "parts.py").write_text(IMPORTS + NET)
-    (tmp_path / "hand-in" / "main.py").write_text("from parts import *\n" + LOADERS + MADE + LOOP)
+    (tmp_path / "hand-in" / "parts.py").write_text("#" * 501 + IMPORTS + NET)
+    (tmp_path / "hand-in" / "rate.txt").write_text("0.05")
+    (tmp_path / "hand-in" / "weights.pt").write_bytes(b"0")
+    made = MADE.replace("0.05", "float(open('rate.txt').read())")
+    (tmp_path / "hand-in" / "main.py").write_text("from parts import *\n" + LOADERS + made + LOOP)
     reran = trained(rerun_in_a_sandbox(tmp_path / "hand-in", "Net", file="main.py", data=place))
     assert (reran.name, reran.steps, reran.images_read) == ("Net", 8, 400)
+    assert reran.flags == (
+        "only code is executed, so that training starts from nothing; left out: weights.pt.",
+        "parts.py, line 1: a text of more than 500 characters without a space.",
+    )
     assert reran.graph is not None
     assert accuracy(reran.graph.build(), digits_in(place)) == int(reran.printed.split()[3].split("/")[0]) / 40
 
