@@ -55,6 +55,7 @@ class Watch:
     def __init__(self) -> None:
         self._seen: dict[int, Trained] = {}
         self._plain: dict[int, nn.Module] = {}  # called, without parameters: kept so that no other gets its number
+        self._asked: dict[int, nn.Module] = {}  # for its parameters, by who makes an optimizer
         self._steps: dict[int, tuple[torch.optim.Optimizer, int]] = {}
         self._inside = False
         self._size = 0  # of the set whose images came last; 0: unknown
@@ -62,7 +63,12 @@ class Watch:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Watch what happens in this process."""
-        called, iterated = nn.Module.__call__, DataLoader.__iter__
+        called, iterated, asked = nn.Module.__call__, DataLoader.__iter__, nn.Module.parameters
+
+        @functools.wraps(asked)
+        def parameters(module: nn.Module, recurse: bool = True) -> Iterator[nn.Parameter]:
+            self._asked[id(module)] = module
+            return asked(module, recurse)
 
         @functools.wraps(called)
         def call(module: nn.Module, *given: Any, **named: Any) -> Any:
@@ -82,21 +88,34 @@ class Watch:
 
         step = register_optimizer_step_post_hook(self._stepped)
         nn.Module.__call__, DataLoader.__iter__ = call, batches  # type: ignore[method-assign, assignment]
+        nn.Module.parameters = parameters  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:
             nn.Module.__call__, DataLoader.__iter__ = called, iterated  # type: ignore[method-assign]
+            nn.Module.parameters = asked  # type: ignore[method-assign]
             step.remove()
 
     def trained(self) -> list[Trained]:
         """The networks that learnt, those with most steps first; what is only a part of another is left out."""
-        found = [one for one in self._seen.values() if one.learnt]
+        found = self._wholes([one for one in self._seen.values() if one.learnt])
         for one in found:
-            own = {id(parameter) for parameter in one.module.parameters()}
-            steps = [n for optimizer, n in self._steps.values() if own & _held_by(optimizer)]
+            steps = [n for optimizer, n in self._steps.values() if _weights(one.module) & _held_by(optimizer)]
             one.steps = max(steps, default=one.steps)
         parts = {id(part) for one in found for part in one.module.modules() if part is not one.module}
         return sorted((one for one in found if id(one.module) not in parts), key=lambda one: (-one.steps, -one.images))
+
+    def _wholes(self, found: list[Trained]) -> list[Trained]:
+        """With the networks whose parts alone were called: `model.forward(x)` is no call of the model."""
+        known, wholes = {id(one.module) for one in found}, []
+        for module in self._asked.values():
+            inside = {id(part) for part in module.modules()}
+            parts = [one for one in found if id(one.module) in inside]
+            if id(module) in known or not parts or any(_weights(one.module) == _weights(module) for one in parts):
+                continue  # in the last case the module only trains the network that it holds
+            first = max(parts, key=lambda one: one.images)  # the first of those that saw most, which saw the images
+            wholes.append(Trained(module, first.steps, first.learnt, first.fed))
+        return [*found, *wholes]
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -154,6 +173,10 @@ def _size_of(loader: DataLoader[Any]) -> int:
         return len(loader.dataset)  # type: ignore[arg-type]
     except TypeError:  # a stream of images
         return 0
+
+
+def _weights(module: nn.Module) -> set[int]:
+    return {id(parameter) for parameter in module.parameters()}
 
 
 def _held_by(optimizer: torch.optim.Optimizer) -> set[int]:

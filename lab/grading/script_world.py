@@ -15,6 +15,7 @@ import builtins
 import contextlib
 import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import io
@@ -77,6 +78,7 @@ class World:
             self._change_files(put)
             self._change_downloads(put)
             self._change_datasets(put)
+            self._change_imports(put)
             _change_devices(put)
             _change_schedules(put)
             _change_python(put)
@@ -187,6 +189,18 @@ class World:
         put(os, "chdir", _or_nothing(chdir))
         put(torch, "save", save_)
         put(torch, "load", load_)
+
+    def _change_imports(self, put: Callable[[Any, str, Any], None]) -> None:
+        """Modules of the script's own are read as it is (`OnCpu`)."""
+        loader, places = importlib.machinery.SourceFileLoader, (f"{self.beside}{os.sep}", f"{self.work}{os.sep}")
+        compiled = loader.source_to_code
+
+        def compiled_(one: Any, source: Any, path: Any, **options: Any) -> Any:
+            if str(path).startswith(places):
+                source = ast.fix_missing_locations(OnCpu().visit(ast.parse(source, str(path))))
+            return compiled(one, source, path, **options)
+
+        put(loader, "source_to_code", compiled_)
 
     # -- data sets ----------------------------------------------------------------------------------------------------
 

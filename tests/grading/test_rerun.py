@@ -192,6 +192,50 @@ def test_a_loop_without_an_optimizer(rerun: Run) -> None:
     assert trained(rerun(IMPORTS + NET + LOADERS + "model = Net()\n" + loop)).steps == 8
 
 
+def test_a_forward_that_is_called_by_its_name(rerun: Run) -> None:
+    """Its layers are called then, and the network is not."""
+    script = AT_TOP_LEVEL.replace("model(data)", "model.forward(data)")
+    reran = trained(rerun(script + "\nmodel = optimizer = None"))
+    assert (reran.name, reran.steps, reran.images_read, reran.epochs_bound) == ("Net", 8, 400, 2)
+    assert reran.notes == ()
+
+
+def test_a_module_that_only_trains_another_is_not_the_network(rerun: Run) -> None:
+    holder = dedent("""
+        class Lit(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.net, self.loss = Net(), nn.NLLLoss()
+            def training_step(self, data, target):
+                return self.loss(self.net(data), target)
+        lit = Lit()
+        optimizer = optim.SGD(lit.parameters(), lr=0.05)
+        for data, target in train_loader:
+            optimizer.zero_grad()
+            lit.training_step(data, target).backward()
+            optimizer.step()
+    """)
+    reran = trained(rerun(IMPORTS + NET + LOADERS + holder))
+    assert (reran.name, reran.steps) == ("Net", 4)
+
+
+def test_mixed_precision_is_left_out(rerun: Run) -> None:
+    loop = (
+        LOOP.replace(
+            "loss = F.nll_loss(model(data), target)",
+            (
+                "with torch.cuda.amp.autocast():\n            loss = F.nll_loss(model(data), target)\n"
+                "        scaler.scale(loss)"
+            ),
+        )
+        .replace("optimizer.step()", "scaler.step(optimizer); scaler.update()")
+        .replace("        loss.backward()", "")
+    )
+    script = IMPORTS + NET + LOADERS + MADE + "scaler = torch.cuda.amp.GradScaler()\n" + loop.replace(
+        "scaler.scale(loss)", "scaler.scale(loss).backward()")  # fmt: skip
+    assert trained(rerun(script)).steps == 8
+
+
 def test_images_read_from_the_files_themselves(rerun: Run) -> None:
     script = (
         IMPORTS
@@ -514,10 +558,10 @@ def test_a_loop_in_a_module_beside_is_seen(tmp_path: Path) -> None:
 
 def test_what_runs_in_a_sandbox_comes_out_as_data(tmp_path: Path, place: Path) -> None:
     (tmp_path / "hand-in").mkdir()
-    (tmp_path / "hand-in" / "parts.py").write_text("#" * 501 + IMPORTS + NET)
+    (tmp_path / "hand-in" / "parts.py").write_text("#" * 501 + IMPORTS + NET + "device = torch.device('cuda')\n")
     (tmp_path / "hand-in" / "rate.txt").write_text("0.05")
     (tmp_path / "hand-in" / "weights.pt").write_bytes(b"0")
-    made = MADE.replace("0.05", "float(open('rate.txt').read())")
+    made = MADE.replace("0.05", "float(open('rate.txt').read())").replace("Net()", "Net().to(device)")
     (tmp_path / "hand-in" / "main.py").write_text("from parts import *\n" + LOADERS + made + LOOP)
     reran = trained(rerun_in_a_sandbox(tmp_path / "hand-in", "Net", file="main.py", data=place))
     assert (reran.name, reran.steps, reran.images_read) == ("Net", 8, 400)
