@@ -208,7 +208,15 @@ _PYTHON_CELLS = re.compile(r"\s*%%(time|capture|prun|memit|debug|wandb|python3?|
 def compiled(cell: Cell) -> CodeType:
     """A notebook's cell, magic taken out; messages can quote its lines. Raises DefinitionsError."""
     try:
-        return compile(ast.Module(_parse(cell), type_ignores=[]), cell.name, "exec", dont_inherit=True)
+        return compile(ast.Module(body(cell), type_ignores=[]), cell.name, "exec", dont_inherit=True)
+    except _INVALID as error:
+        raise DefinitionsError(_invalid(cell, error)) from error
+
+
+def body(cell: Cell) -> list[ast.stmt]:
+    """A file's or a cell's statements, magic taken out. Raises DefinitionsError where it is not valid Python."""
+    try:
+        return _parse(cell)
     except _INVALID as error:
         raise DefinitionsError(_invalid(cell, error)) from error
 

@@ -169,7 +169,9 @@ def warnings_of(copy: Copy, edition: dict[str, NotebookNode]) -> list[str]:
         if len(places) > 1:
             cells = ", ".join(str(place + 1) for place in places)
             times = "twice" if len(places) == 2 else f"{len(places)} times"
-            found.append(f"{REFUSED}'{name}' is there {times} (cells {cells}). Here the last one counts.")
+            found.append(
+                f"{REFUSED}'{name}' is there {times} (cells {cells}). Here the last one that is answered counts."
+            )
         elif not places and is_check(edition[name]):
             found.append(
                 f"nbgrader will give no points for '{_answered(name)}': '{name}' is missing. "

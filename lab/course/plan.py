@@ -172,6 +172,7 @@ class Plan:
             (f"cell {place + 1}", cell.source)
             for place, cell in enumerate(self.cells)
             if cell.cell_type == "code" and not is_check(cell) and place not in answer_at and place not in self.set_up
+            if grade_id_of(cell) not in self.known  # another cell of an exercise does not count
         ]
         selection = select(between, wanted)
         self.refused = list(selection.refused)

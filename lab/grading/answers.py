@@ -60,7 +60,9 @@ class Session:
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
         """What is asked inside is answered in so many seconds, all together; our own time between does not count."""
-        self._start()
+        if not self._begun:
+            self.ask({"verb": "ready"})
+            self._begun = True
         before, self._left = self._left, seconds
         try:
             yield
@@ -120,7 +122,8 @@ class Session:
 
     def ask(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> Any:
         """One request, and its answer: (header, tensors). Raises what the code inside raised, or what ended it."""
-        self._start()
+        if self.broken:
+            raise BrokenSession("the student's code has ended the session before.")
         answer, found = self._exchange(wire.packed(header, tensors or {}))
         if "error" in answer:
             raise raised(answer["error"])
@@ -133,20 +136,12 @@ class Session:
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        if self.broken:
-            raise BrokenSession("the student's code has ended the session before.")
-        if not self._begun:
-            self._begun = True
-            self._exchange(b"")
-
     def _exchange(self, content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Send a message, and read one. Whatever goes wrong breaks the session."""
         started = time.monotonic()
         deadline = started + max(0.0, self._left)
         try:
-            if content:
-                self._line.send(content, deadline)
+            self._line.send(content, deadline)
             header, body = wire.sizes(self._line.receive(wire.HEAD_BYTES, deadline))
             parts = [self._line.receive(size, deadline) if size else b"" for size in (header, body)]
             return wire.unpacked(*parts)

@@ -18,7 +18,7 @@ from lab.grading.answers import Session
 from lab.grading.collect import Collected, collect
 from lab.grading.exercises import Entry, try_copy
 from lab.grading.judge import Judgement
-from lab.grading.sandbox import SESSION_SECONDS, Limits, Sandbox
+from lab.grading.sandbox import HAND_IN, SESSION_SECONDS, Limits, Sandbox
 from lab.graph import prepare_capture
 from lab.recipes import recipe_of
 from lab.rules import Rubric, load_rubric
@@ -172,7 +172,7 @@ def _code(whole: Grade, found: Collected, rubric: Rubric, options: Options, spar
     except SandboxError:
         raise
     except LabError as error:
-        return replace(whole, state="student error", message=str(error))
+        return replace(whole, state="student error", message=str(error).replace(f"{HAND_IN}/", ""))
     finally:
         session.close()
     return _with_judgement(whole, found, Entry(network, None), rubric, options)

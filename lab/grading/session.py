@@ -3,6 +3,7 @@
 It runs beside the student's code and is no judge: whatever it says may be the student's doing, and is read as such
 (`lab/grading/answers.py`). It knows no right answer. Requests are read from file descriptor 3, answers written to 4.
 
+    ready    are you there?
     define   a cell's text, its statements one after the other up to the first that fails
     what     is there something called so, and what kind of thing is it?
     call     what a function gives for these arguments
@@ -13,6 +14,7 @@ It runs beside the student's code and is no judge: whatever it says may be the s
 """
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -48,6 +50,7 @@ class Session:
         self._kept: list[Any] = []
         self._shelter = ExitStack()
         self._verbs: dict[str, Callable[..., _Reply]] = {
+            "ready": lambda tensors: ({"done": True}, {}),
             "define": self.define,
             "what": self.what,
             "call": self.call,
@@ -150,16 +153,22 @@ class _NoShell:
 def main() -> None:
     """Answer requests until there are no more."""
     torch.set_num_threads(1)
-    requests, answers = os.fdopen(REQUESTS, "rb"), os.fdopen(ANSWERS, "wb", buffering=0)
-    prepare_capture()
     sys.path.append(HAND_IN)  # last: what lies beside a notebook can be imported, and takes no other module's place
     session = Session()
-    sys.modules["__main__"] = session.module
-    _send(answers, {"ready": True}, {})
+    serve(session.answer, session.module)
+
+
+def serve(answer: Callable[[dict[str, Any], dict[str, Tensor]], _Reply], main: ModuleType | None = None) -> None:
+    """Give each request to `answer` until there are no more. main: in the place of `__main__` meanwhile."""
+    requests, answers = os.fdopen(REQUESTS, "rb"), os.fdopen(ANSWERS, "wb", buffering=0)
+    if not select.select([requests], [], [], 0)[0]:  # nobody waits yet
+        prepare_capture()
+    if main is not None:
+        sys.modules["__main__"] = main
     while head := requests.read(wire.HEAD_BYTES):
         header, body = wire.sizes(head)
         request = wire.unpacked(requests.read(header), requests.read(body))
-        _send(answers, *session.answer(*request))
+        _send(answers, *answer(*request))
     os._exit(0)  # neither threads that go on nor what is registered for the end of Python
 
 

@@ -324,7 +324,7 @@ def lost(cell: NotebookNode) -> NotebookNode:
 
 MISSING = "nbgrader will give no points for 'e{n}': 'e{n}-check' is missing. Put your answers into a fresh copy."
 LOST = "'e{n}' is missing, or its cell has lost nbgrader's metadata."
-TWICE = "nbgrader will refuse this copy: '{name}' is there twice (cells {cells}). Here the last one counts."
+TWICE = "nbgrader will refuse this copy: '{name}' is there twice (cells {cells}). Here the last one that is answered counts."
 
 
 def damaged(n: int) -> dict[str, tuple[list[NotebookNode], int, str]]:
@@ -348,7 +348,7 @@ def damaged(n: int) -> dict[str, tuple[list[NotebookNode], int, str]]:
         ),
         "two answers, the last open": (
             [right(n), answer(n), check(n)],
-            0,
+            1,
             TWICE.format(name="e{n}", cells="{0}, {1}"),
         ),
         "an answer behind": ([answer(n), check(n), right(n)], 1, TWICE.format(name="e{n}", cells="{0}, {2}")),
@@ -380,7 +380,7 @@ def test_the_same_without_an_edition(report: Any) -> None:
     done = report(answer(1), right(1), check(1))
     assert done.exercises[0].passed
     assert done.warnings == [
-        "nbgrader will refuse this copy: 'e1' is there twice (cells 2, 3). Here the last one counts."
+        "nbgrader will refuse this copy: 'e1' is there twice (cells 2, 3). Here the last one that is answered counts."
     ]
 
 

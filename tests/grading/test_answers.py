@@ -153,7 +153,7 @@ class Saying:
     """A line on which something is said that no session says."""
 
     def __init__(self, *said: bytes) -> None:
-        self.said, self.closed = bytearray(b"".join([wire.packed({"ready": True}, {}), *said])), False
+        self.said, self.closed = bytearray(b"".join(said)), False
 
     def send(self, content: bytes, deadline: float) -> None:
         pass
