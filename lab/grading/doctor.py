@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ import lab
 from lab import _place
 from lab._files import FileError, read_regular, write_whole
 from lab._terminal import harmless
-from lab.errors import SandboxError
+from lab.errors import LabError, SandboxError
 from lab.grading import _cgroup, _seccomp
 from lab.grading.sandbox import LAB, Ended, Limits, Sandbox
 
@@ -157,6 +157,18 @@ def failed_claims() -> list[str]:
         remembered = [finding.claim for finding in _sight(thorough=False) if not finding.passed]
         _remember(remembered)
     return remembered
+
+
+def require(accepted: Collection[str]) -> None:
+    """Raise SandboxError where a claim fails that is not among the accepted ones; LabError where one of these is none."""
+    if unknown := sorted(set(accepted) - set(CLAIMS)):
+        raise LabError(f"{unknown[0]!r} is no claim that can be accepted. They are: {', '.join(CLAIMS)}.")
+    if failed := [claim for claim in failed_claims() if claim not in accepted]:
+        accepting = " ".join(f'--accept "{claim}"' for claim in failed)
+        raise SandboxError(
+            f"code is not graded here: the sandbox does not keep its promise of {', '.join(failed)}. `lab doctor` tells "
+            f"more. Use another machine, or a container, or accept that: {accepting}."
+        )
 
 
 # -- what can be seen and touched -------------------------------------------------------------------------------------

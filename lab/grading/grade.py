@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from lab.course.exercises import Exercise
 from lab.errors import LabError, SandboxError
-from lab.grading import judge
+from lab.grading import doctor, judge
 from lab.grading.answers import Session
 from lab.grading.collect import Collected, collect
 from lab.grading.exercises import Entry, try_copy
@@ -203,6 +203,7 @@ def _sessions(found: Collected, options: Options, spare: list[Sandbox]) -> Calla
     """What gives a new session for this hand-in: the spare one first."""
 
     def start() -> Session:
+        doctor.require(options.accepted)
         if spare:
             return Session(spare.pop())
         limits = Limits(seconds=SESSION_SECONDS)
