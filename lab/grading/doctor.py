@@ -160,14 +160,14 @@ def failed_claims() -> list[str]:
 
 
 def require(accepted: Collection[str]) -> None:
-    """Raise SandboxError where a claim fails that is not among the accepted ones; LabError where one of these is none."""
+    """Raise SandboxError where a claim fails that is not accepted, and LabError where an accepted one is none."""
     if unknown := sorted(set(accepted) - set(CLAIMS)):
         raise LabError(f"{unknown[0]!r} is no claim that can be accepted. They are: {', '.join(CLAIMS)}.")
     if failed := [claim for claim in failed_claims() if claim not in accepted]:
         accepting = " ".join(f'--accept "{claim}"' for claim in failed)
         raise SandboxError(
-            f"code is not graded here: the sandbox does not keep its promise of {', '.join(failed)}. `lab doctor` tells "
-            f"more. Use another machine, or a container, or accept that: {accepting}."
+            f"code is not graded here: the sandbox does not keep what it promises ({', '.join(failed)}). `lab doctor` "
+            f"tells more. Use another machine, or accept that: {accepting}."
         )
 
 

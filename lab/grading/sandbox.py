@@ -222,8 +222,11 @@ class Sandbox:
         """The first process inside dies, and with it, by the kernel, every other one: when it has, they have."""
         self._reason = self._reason or reason
         self._first.kill()
-        self._process.kill()
-        self._status = self._process.wait()
+        try:  # bubblewrap, outside, then buries it and ends
+            self._status = self._process.wait(timeout=2 if self._first.pid else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._status = self._process.wait()
         self._first.wait()
 
     def _forget(self) -> None:
@@ -348,6 +351,9 @@ class _First:
             _ready(self._handle, select.POLLIN, deadline)
         while self._handle < 0 and self.pid and os.path.exists(f"/proc/{self.pid}") and time.monotonic() < deadline:
             time.sleep(0.002)
+        with suppress(ChildProcessError):  # ours to bury where we are the first process of a container, and its parent
+            if self.pid:
+                os.waitpid(self.pid, os.WNOHANG)
 
     def close(self) -> None:
         if self._handle >= 0:
@@ -447,16 +453,29 @@ def _bubblewrap() -> list[str]:
     return [str(found)]
 
 
+_CONTAINER = (
+    "In a container: start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined (Docker) or "
+    "--security-opt unmask=ALL (Podman)."
+)
+_REASONS = {
+    "(ENOSPC)": "the system allows no more user namespaces. As root: sysctl -w user.max_user_namespaces=10000.",
+    "new namespace": "the system forbids user namespaces. As root: sysctl -w kernel.unprivileged_userns_clone=1, where "
+    f"there is that setting. {_CONTAINER}",
+    "uid map": "the system forbids user namespaces to programs that it does not know, as Ubuntu does since 24.04. As "
+    "root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a profile for bwrap in /etc/apparmor.d.",
+    "loopback": "the system forbids namespaces to programs that it does not know, as Ubuntu does since 24.04. As root: "
+    "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a profile for bwrap in /etc/apparmor.d.",
+    "mount proc": f"parts of /proc are hidden here, as in a container. {_CONTAINER}",
+    "PR_SET_SECCOMP": "the kernel has no filter of system calls (CONFIG_SECCOMP_FILTER): take another machine.",
+}
+"""What bubblewrap says, and what to do."""
+
+
 def _in_words(text: str) -> str:
     """What bubblewrap said, and what helps."""
-    forbidden = "the system forbids user namespaces (user.max_user_namespaces is 0, or the container's filter does)"
-    unknown = (
-        "the system forbids user namespaces to programs that it does not know "
-        "(kernel.apparmor_restrict_unprivileged_userns is 1, as on Ubuntu 24.04)"
-    )
-    known = {"to create new namespace": forbidden, "setting up uid map": unknown, "loopback": unknown}
-    why = next((words for part, words in known.items() if part in text), "")
-    return f"no sandbox can be made here: {why or text or 'bubblewrap ended'}. `lab doctor` tells what is missing."
+    said = harmless(text)[-500:] or "bubblewrap ended without a word"
+    advice = next((words for part, words in _REASONS.items() if part in text), "")
+    return f"no sandbox can be made here ({said}): {advice or 'please report this (CONTRIBUTING.md).'}"
 
 
 def _namespaces() -> list[str]:
