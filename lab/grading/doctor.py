@@ -39,6 +39,8 @@ PROBES = "lab.grading._probes"
 REMEMBERED_SECONDS = 24 * 3600.0
 _SHOWN = 5
 _ANSWER_SECONDS = 60.0
+_LATE_SECONDS = 5.0
+"""A machine with much to do may need so much longer to stop it."""
 _GONE_SECONDS = 5.0
 """What was killed is gone by then."""
 
@@ -74,7 +76,7 @@ SIGHT = {
     "no other hand-in": "a neighbour's file, by name and by a link; what an earlier hand-in left in memory",
     "no right answers": "the checks, the solved notebooks and the tests",
     "system read-only": "the kernel's settings, every mounted folder, the lab's, Python's and the hand-in's files",
-    "own process tree": "a process outside, by name and by signal",
+    "own process tree": "a process outside: to see it, and to be allowed to signal it",
     "system calls refused": "tracing, namespaces, mounts, keys, sockets, and the others of the list; capabilities",
 }
 """Claims about what the code inside can see and touch, and what is tried against each."""
@@ -345,7 +347,7 @@ def _limit(claim: str) -> Finding:
 
 def _stopped(attempt: _Attempt) -> Iterator[str]:
     """What was wrong about how an attempt was stopped."""
-    token, taken = os.urandom(8).hex(), 0.0
+    token, taken, started = os.urandom(8).hex(), 0.0, time.monotonic()
     given = json.dumps({"each": attempt.limits.memory_mb * 3 // 4})
     with Sandbox(PROBES, arguments=[attempt.probe, given, token], limits=attempt.limits) as sandbox:
         try:
@@ -353,6 +355,8 @@ def _stopped(attempt: _Attempt) -> Iterator[str]:
                 (taken,) = struct.unpack(">d", sandbox.receive(8, time.monotonic() + _ANSWER_SECONDS))
         except Ended as ended:
             limit = ended.limit
+    if (seconds := time.monotonic() - started) > attempt.limits.seconds + _LATE_SECONDS:
+        yield f"{attempt.probe} went on for {seconds:.1f} s, and {attempt.limits.seconds:g} s is the limit"
     if limit not in attempt.ends:
         yield f"{attempt.probe} ended by {limit or 'itself'}"
     if taken > attempt.most:
@@ -363,17 +367,19 @@ def _stopped(attempt: _Attempt) -> Iterator[str]:
         yield f"{attempt.probe}: {folders[0]} is left"
 
 
+_GRADER = (
+    "import sys, time; from lab.grading.sandbox import Sandbox\n"
+    f"sandbox = Sandbox({PROBES!r}, arguments=['endless', '{{}}', sys.argv[1]])\n"
+    "print('up', flush=True); time.sleep(600)"
+)
+
+
 def _orphan() -> Finding:
     """A grader that is killed, with a sandbox that does not want to end."""
     token = os.urandom(8).hex()
-    program = (
-        "import sys, time; from lab.grading.sandbox import Sandbox\n"
-        f"sandbox = Sandbox({PROBES!r}, arguments=['endless', '{{}}', sys.argv[1]])\n"
-        "print('up', flush=True); time.sleep(600)"
-    )
     beside = str(_place.PACKAGE.parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([beside, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", program, token]
+    command = [sys.executable, "-c", _GRADER, token]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as grader:
         assert grader.stdout is not None
         up = grader.stdout.readline() == b"up\n"
