@@ -124,7 +124,7 @@ LIMITS: dict[str, tuple[str, list[_Attempt]]] = {
             _Attempt("fill_together", _FEW, ("memory_mb",), 1024),
         ],
     ),
-    "processes": ("start processes and threads", [_Attempt("fork_bomb", _FEW, ("", "processes"), 2000)]),
+    "processes": ("start processes and threads", [_Attempt("fork_bomb", _FEW, ("", "processes"), 1000)]),
     "disk": (
         "fill every folder; one file without end",
         [_Attempt("fill_disk", _FEW, ("", "tmp_mb"), 128), _Attempt("large_file", _FEW, ("",), 16)],

@@ -504,10 +504,13 @@ def _files(hand_in: Path | None, data: Path | None, limits: Limits) -> list[str]
     for path in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache"):
         options += ["--ro-bind-try", path, path]
     base = Path(sys.base_prefix)
-    libraries = [Path("/usr/lib")] if base == Path("/usr") else [Path("/usr/lib"), base / "lib"]
-    if base != Path("/usr"):
-        options += ["--ro-bind-try", str(base / "lib"), str(base / "lib")]
-    for folder in (path for library in libraries for path in library.glob("python*/*-packages")):
+    libraries = dict.fromkeys(top / name for top in (Path("/usr"), base) for name in ("lib", "lib64"))
+    for library in libraries if base != Path("/usr") else ():
+        options += ["--ro-bind-try", str(library), str(library)]
+    packages = (
+        path for library in libraries if not library.is_symlink() for path in library.glob("python*/*-packages")
+    )
+    for folder in packages:
         options += ["--tmpfs", str(folder), "--remount-ro", str(folder)]  # what is imported lies in PACKAGES
     options += ["--ro-bind", _real(), _real()]
     for number, folder in enumerate(_site_packages()):

@@ -157,15 +157,19 @@ def laxer(monkeypatch: pytest.MonkeyPatch, **others: float) -> None:
 @pytest.mark.parametrize(
     ("claim", "others", "says"),
     [
-        ("CPU time", {"cpu_seconds": 100, "seconds": 0.8}, "burn ended by seconds"),
-        ("memory", {"memory_mb": 600}, "fill_data got 5"),
+        pytest.param("CPU time", {"cpu_seconds": 100, "seconds": 0.8}, "burn ended by seconds", marks=pytest.mark.slow),
+        pytest.param("memory", {"memory_mb": 600}, "fill_data got 5", marks=pytest.mark.slow),
         ("disk", {"tmp_mb": 200}, "fill_disk got"),
         ("disk", {"file_mb": 40}, "large_file got 40, and 16 is the most"),
-        ("files", {"tmp_files": 10**6, "seconds": 0.4}, "many_files ended by seconds"),
+        pytest.param(
+            "files", {"tmp_files": 10**6, "seconds": 0.4}, "many_files ended by seconds", marks=pytest.mark.slow
+        ),
         ("files", {"open_files": 200}, "open_files got"),
-        ("output", {"printed_mb": 10**6, "seconds": 0.4}, "print_on ended by seconds"),
+        pytest.param(
+            "output", {"printed_mb": 10**6, "seconds": 0.4}, "print_on ended by seconds", marks=pytest.mark.slow
+        ),
         ("processes", {"processes": 10**5, "seconds": 0.4}, "fork_bomb ended by "),
-        ("wall time", {"seconds": 1.2}, "endless went on for 1."),
+        pytest.param("wall time", {"seconds": 1.2}, "endless went on for 1.", marks=pytest.mark.slow),
     ],
 )
 def test_a_limit_that_does_not_hold_is_found(
