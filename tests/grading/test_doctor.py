@@ -82,7 +82,10 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         sandbox,
         "_variables",
-        lambda threads: own(threads) + [w for name, value in os.environ.items() for w in ("--setenv", name, value)],
+        lambda threads: (
+            own(threads)
+            + [w for name, value in os.environ.items() if name.startswith("LAB_") for w in ("--setenv", name, value)]
+        ),
     )
 
 
