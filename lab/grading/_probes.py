@@ -274,6 +274,22 @@ def fill_together(given: Given) -> NoReturn:
     raise AssertionError
 
 
+def fill_sockets(given: Given) -> NoReturn:
+    """Memory of the kernel's, in what was sent and is not read."""
+    held, sent = [], 0
+    for _ in range(5):
+        os.fork()
+    while True:
+        with contextlib.suppress(OSError):
+            pair = socket.socketpair()
+            held.append(pair)
+            pair[0].setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sent += pair[0].send(bytes(1 << 16))
+        _say(sent / _MIB)
+
+
 def fill_data(given: Given) -> NoReturn:
     """Memory of one process, in the plain way."""
     held: list[bytes] = []
@@ -398,6 +414,7 @@ TAKEN: dict[str, Callable[[Given], NoReturn]] = {
         burn,
         fill_alone,
         fill_together,
+        fill_sockets,
         fill_data,
         fork_bomb,
         fill_disk,

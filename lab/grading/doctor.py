@@ -33,7 +33,7 @@ from lab._files import FileError, read_regular, write_whole
 from lab._terminal import harmless
 from lab.errors import LabError, SandboxError
 from lab.grading import _cgroup, _seccomp
-from lab.grading.sandbox import LAB, Ended, Limits, Sandbox
+from lab.grading.sandbox import LAB, Ended, Limits, Sandbox, bubblewrap
 
 PROBES = "lab.grading._probes"
 REMEMBERED_SECONDS = 24 * 3600.0
@@ -117,11 +117,12 @@ LIMITS: dict[str, tuple[str, list[_Attempt]]] = {
         [_Attempt("burn", _few(cpu_seconds=0.5), ("cpu_seconds",))],
     ),
     "memory": (
-        "fill it: plainly, with shared memory, and from many processes",
+        "fill it: plainly, with shared memory, from many processes, and the kernel's",
         [
             _Attempt("fill_data", _FEW, ("", "memory_mb"), 256),
             _Attempt("fill_alone", _FEW, ("memory_mb",), 1024),
             _Attempt("fill_together", _FEW, ("memory_mb",), 1024),
+            _Attempt("fill_sockets", _FEW, ("open_files", "memory_mb")),
         ],
     ),
     "processes": ("start processes and threads", [_Attempt("fork_bomb", _FEW, ("", "processes"), 1000)]),
@@ -145,6 +146,7 @@ CLAIMS = (*SIGHT, *LIMITS, _ORPHAN)
 def examine() -> list[Finding]:
     """Try to break every claim. Where there can be no sandbox at all, each fails for the same reason."""
     try:
+        bubblewrap()
         findings = [*_sight(thorough=True), *map(_limit, LIMITS), _orphan()]
     except SandboxError as error:
         return [Finding(claim, "nothing: there is no sandbox", (str(error),)) for claim in CLAIMS]
@@ -154,6 +156,7 @@ def examine() -> list[Finding]:
 
 def failed_claims() -> list[str]:
     """The claims that do not hold here, as far as is known. Raises SandboxError where there can be no sandbox."""
+    bubblewrap()
     remembered = _remembered()
     if remembered is None:
         remembered = [finding.claim for finding in _sight(thorough=False) if not finding.passed]

@@ -81,7 +81,7 @@ class Limits:
     memory_mb: int = 4096  # what it writes to files in /tmp included
     processes: int = 256  # threads are counted, too
     file_mb: int = 256  # one file
-    open_files: int = 512  # of one process
+    open_files: int = 512  # of one process; of all of them, connections between processes
     printed_mb: int = 16
     tmp_mb: int = 512
     tmp_files: int = 20_000
@@ -94,6 +94,7 @@ class Limits:
             "memory_mb": f"it took more than {self.memory_mb:,} MB of memory. Keep less at a time.",
             "processes": f"it started more than {self.processes} processes and threads.",
             "printed_mb": f"it printed more than {self.printed_mb} MB. Print less.",
+            "open_files": f"it opened more than {self.open_files:,} connections between processes.",
             "tmp_mb": f"it wrote more than {self.tmp_mb:,} MB to files.",
             "tmp_files": f"it made more than {self.tmp_files:,} files.",
         }[name]
@@ -137,7 +138,7 @@ class Sandbox:
             held, release = _pipe(stack)
             told, tell = _pipe(stack)
             theirs = [there, back, held, tell]
-            command = [*_bubblewrap(), *_namespaces(), *_files(hand_in, data, self.limits), *_variables(threads)]
+            command = [*bubblewrap(), *_namespaces(), *_files(hand_in, data, self.limits), *_variables(threads)]
             command += ["--block-fd", str(held.number), "--json-status-fd", str(tell.number)]
             if (seccomp := _seccomp.filter_file(accepted)) is not None:
                 theirs.append(_End(seccomp, stack))
@@ -153,6 +154,8 @@ class Sandbox:
                 end.close()
             self._first = _First(self._first_process(told.number))
             self._cgroup.add(self._first.pid)
+            with suppress(OSError):  # where the machine's memory ends, this ends, and not the grader
+                Path(f"/proc/{self._first.pid}/oom_score_adj").write_text("1000", encoding="ascii")
             os.write(release.number, b"1")
             release.close()
             self._wait_for_start()
@@ -319,6 +322,7 @@ class Sandbox:
             "processes": taken.processes > limits.processes,
             "cpu_seconds": taken.cpu_seconds > limits.cpu_seconds,
             "tmp_files": taken.files > limits.tmp_files,
+            "open_files": taken.sockets > limits.open_files,
             "tmp_mb": taken.written > limits.tmp_mb * _MIB,
             # Counting memory exactly takes longer: only where it may matter.
             "memory_mb": taken.resident + taken.written > limits.memory_mb * _MIB
@@ -436,7 +440,7 @@ def _started(command: list[str], inherited: list[int]) -> subprocess.Popen[bytes
 # -- what is there inside ---------------------------------------------------------------------------------------------
 
 
-def _bubblewrap() -> list[str]:
+def bubblewrap() -> list[str]:
     """The command. Raises SandboxError where there is none."""
     if sys.platform != "linux":
         raise SandboxError(

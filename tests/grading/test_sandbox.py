@@ -1,7 +1,6 @@
 """The sandbox: what it gives to the code inside, how it ends, and that nothing of it is left."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from lab.errors import SandboxError
 from lab.grading import _cgroup, _seccomp, sandbox
 from lab.grading.sandbox import Ended, Limits, Sandbox
 
+resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is a sandbox on Linux alone")
 
 NOBODY = 65534
@@ -44,6 +44,10 @@ def printed(code: str, **options: object) -> str:
     closed_off = running(code, **options)
     ended(closed_off)
     return closed_off.printed
+
+
+def test_the_machine_s_memory_ends_for_the_sandbox_first() -> None:
+    assert printed("print(open('/proc/self/oom_score_adj').read())").startswith("1000")
 
 
 # -- a line of bytes --------------------------------------------------------------------------------------------------
@@ -255,6 +259,11 @@ FILL = "import mmap\nheld = []\nwhile True: held.append(mmap.mmap(-1, 10 ** 7));
         ("while True: pass", Limits(cpu_seconds=0.3), "cpu_seconds"),
         ("import time; time.sleep(600)", Limits(seconds=0.3), "seconds"),
         ("while True: print('x' * 10 ** 6)", Limits(printed_mb=2), "printed_mb"),
+        (
+            "import os, socket\nfor _ in range(4): os.fork()\nheld = []\nwhile True: held.append(socket.socketpair())",
+            Limits(open_files=100),
+            "open_files",
+        ),
         ("for n in range(10 ** 6): open(f'/dev/shm/{n}', 'w')", Limits(tmp_files=500), "tmp_files"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else None,
