@@ -15,7 +15,7 @@ from lab.course.exercises import Exercise
 from lab.course.plan import Plan
 from lab.definitions import cells
 from lab.errors import LabError, SandboxError
-from lab.grading import judge
+from lab.grading import doctor, judge
 from lab.grading.answers import Session
 from lab.grading.collect import Collected, collect
 from lab.grading.exercises import Entry, try_copy
@@ -268,6 +268,7 @@ def _sessions(found: Collected, options: Options, spare: list[Sandbox]) -> Calla
     """What gives a new session for this hand-in: the spare one first."""
 
     def start() -> Session:
+        doctor.require(options.accepted)
         if spare:
             return Session(spare.pop())
         limits = Limits(seconds=SESSION_SECONDS)
