@@ -27,6 +27,7 @@ from lab.grading.training import GraderError
 from lab.graph import Graph, prepare_capture
 from lab.recipes import recipe_of
 from lab.rules import Rubric, load_rubric
+from lab.submission import HandIn
 from lab.train import Recipe
 
 Mode = Literal["retrain", "rerun", "weights", "audit"]
@@ -123,9 +124,18 @@ def grade(target: str | Path, options: Options | None = None, early: Sandbox | N
 
 def _graded(found: Collected, options: Options, spare: list[Sandbox]) -> Grade:
     rubric = load_rubric(options.rubric or _rubric_of(found))
-    if found.copy is not None and (found.hand_in is None or Plan(found.copy, found.edition).answers):
+    if found.hand_in is None:
+        doctor.require(options.accepted)
+        made = _copy if found.copy is not None else _code
+        return made(found, rubric, options, spare)
+    if found.copy is None or not Plan(found.copy, found.edition).answers:
+        return _data(found, found.hand_in, rubric, options)
+    try:
+        doctor.require(options.accepted)
         return _copy(found, rubric, options, spare)
-    return _network(found, rubric, options, spare)
+    except SandboxError as error:  # data is judged without one
+        done = _data(found, found.hand_in, rubric, options)
+        return replace(done, flags=(*done.flags, f"the exercises are not graded: {error}"))
 
 
 def _rubric_of(found: Collected) -> str:
@@ -164,17 +174,15 @@ def _copy(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbo
     return _with_judgement(whole, found, entry, rubric, options)
 
 
-def _network(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
-    """A hand-in without exercises: a network, as data or as code."""
-    kind = "hand-in" if found.hand_in is not None else "code"
-    whole = Grade(found.path.name, found.digest, kind, "graded", flags=found.notes, rubric=rubric)
-    if found.hand_in is not None:
-        return _with_judgement(whole, found, Entry(found.hand_in.graph, found.hand_in.recipe), rubric, options)
-    return _code(whole, found, rubric, options, spare)
+def _data(found: Collected, hand_in: HandIn, rubric: Rubric, options: Options) -> Grade:
+    """A network that was handed in as data."""
+    whole = Grade(found.path.name, found.digest, "hand-in", "graded", flags=found.notes, rubric=rubric)
+    return _with_judgement(whole, found, Entry(hand_in.graph, hand_in.recipe), rubric, options)
 
 
-def _code(whole: Grade, found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
+def _code(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
     """A script or a notebook of somebody's own: by its definitions where they suffice, else by running it."""
+    whole = Grade(found.path.name, found.digest, "code", "graded", flags=found.notes, rubric=rubric)
     own_loop = trains_itself(cells(found.path))
     if options.mode == "rerun" or (options.mode is None and own_loop):
         return _reran(whole, found, rubric, options)
@@ -268,7 +276,6 @@ def _sessions(found: Collected, options: Options, spare: list[Sandbox]) -> Calla
     """What gives a new session for this hand-in: the spare one first."""
 
     def start() -> Session:
-        doctor.require(options.accepted)
         if spare:
             return Session(spare.pop())
         limits = Limits(seconds=SESSION_SECONDS)
