@@ -96,7 +96,8 @@ class Inside:
         return {words[0]: int(words[1]) * 1024 for words in lines if len(words) == 3 and words[2] == "kB"}
 
     def _read(self, path: str) -> str:
-        with suppress(OSError):
+        # Nothing of what has ended meanwhile, or may not be read. Any other failure is not to be taken for nothing.
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             number = os.open(path, os.O_RDONLY, dir_fd=self._folders[0])
             with open(number, encoding="latin-1") as file:
                 return file.read()

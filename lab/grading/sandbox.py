@@ -159,9 +159,10 @@ class Sandbox:
             os.write(release.number, b"1")
             release.close()
             self._wait_for_start()
-            self._inside = Inside(self._first.pid)
+            self._inside = _looked_at(self._first.pid)
             stack.callback(self._inside.close)
-            os.write(self._requests.number, b"!")
+            with suppress(BrokenPipeError):  # it has ended; who asks for something is told so
+                os.write(self._requests.number, b"!")
             self._told = told  # bubblewrap writes there once more at its end
             stack.pop_all()
         os.set_blocking(self._requests.number, False)
@@ -363,6 +364,17 @@ class _First:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle, self.pid = -1, 0
+
+
+def _looked_at(first: int) -> Inside:
+    """The inside of the sandbox with this first process. Raises SandboxError where the system does not show it."""
+    try:
+        return Inside(first)
+    except OSError as error:
+        raise SandboxError(
+            f"no sandbox can be made here: what runs in one can't be watched ({error}). Does a security policy forbid "
+            "to look at the processes of bwrap?"
+        ) from error
 
 
 def _of_each(limits: Limits) -> dict[str, int]:

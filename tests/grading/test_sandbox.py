@@ -321,6 +321,19 @@ def test_what_bubblewrap_says_is_told_with_what_helps(said: str, advice: str) ->
     assert advice in words
 
 
+def test_what_cannot_be_watched_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def hidden(first: int) -> None:
+        started.append(first)
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(sandbox, "Inside", hidden)
+    with pytest.raises(SandboxError, match=r"can't be watched .*Permission denied"):
+        running("import time; time.sleep(600)")
+    assert not lives(started[0])
+
+
 START = "from lab.grading.sandbox import Sandbox; Sandbox('timeit').close(); print('started')"
 
 
