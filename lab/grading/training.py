@@ -24,6 +24,7 @@ from lab.train import Recipe, TrainingError
 
 MEMORY = 12 * 2**30
 """Bytes of data that the process may have."""
+_PROGRAM = "from lab.grading.training import main; main()"
 
 
 class GraderError(LabError):
@@ -50,7 +51,7 @@ class Training:
         job = {"folder": str(self.folder), "recipe": asdict(recipe), "dataset": dataset, "threads": threads}
         path = os.pathsep.join(filter(None, [str(_place.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from lab.grading.training import main; main()"],
+            [sys.executable, "-c", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=self._folder.name,
