@@ -562,7 +562,21 @@ def test_what_runs_in_a_sandbox_comes_out_as_data(tmp_path: Path, place: Path) -
     (tmp_path / "hand-in" / "rate.txt").write_text("0.05")
     (tmp_path / "hand-in" / "weights.pt").write_bytes(b"0")
     made = MADE.replace("0.05", "float(open('rate.txt').read())").replace("Net()", "Net().to(device)")
-    (tmp_path / "hand-in" / "main.py").write_text("from parts import *\n" + LOADERS + made + LOOP)
+    (tmp_path / "hand-in" / "main.py").write_text(
+        "from parts import *\n"
+        + LOADERS
+        + made
+        + LOOP
+        + dedent("""
+        from pathlib import Path
+        import os
+        for place in ('/nowhere/a/b', 'here/a/b'):
+            Path(place).mkdir(parents=True, exist_ok=True)
+        os.makedirs('/nowhere/c'); os.mkdir('data'); os.chdir('/nowhere/a')
+        assert os.path.isdir('here/a/b')
+        torch.save(model, '/nowhere/a/b/model.pt')
+    """)
+    )
     reran = trained(rerun_in_a_sandbox(tmp_path / "hand-in", "Net", file="main.py", data=place))
     assert (reran.name, reran.steps, reran.images_read) == ("Net", 8, 400)
     assert reran.flags == (
