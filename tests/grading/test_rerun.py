@@ -558,7 +558,8 @@ def test_a_loop_in_a_module_beside_is_seen(tmp_path: Path) -> None:
 
 def test_what_runs_in_a_sandbox_comes_out_as_data(tmp_path: Path, place: Path) -> None:
     (tmp_path / "hand-in").mkdir()
-    (tmp_path / "hand-in" / "parts.py").write_text("#" * 501 + IMPORTS + NET + "device = torch.device('cuda')\n")
+    data = f"# {bytes(range(256)).hex() * 8}\n"
+    (tmp_path / "hand-in" / "parts.py").write_text(data + IMPORTS + NET + "device = torch.device('cuda')\n")
     (tmp_path / "hand-in" / "rate.txt").write_text("0.05")
     (tmp_path / "hand-in" / "weights.pt").write_bytes(b"0")
     made = MADE.replace("0.05", "float(open('rate.txt').read())").replace("Net()", "Net().to(device)")
@@ -579,9 +580,10 @@ def test_what_runs_in_a_sandbox_comes_out_as_data(tmp_path: Path, place: Path) -
     )
     reran = trained(rerun_in_a_sandbox(tmp_path / "hand-in", "Net", file="main.py", data=place))
     assert (reran.name, reran.steps, reran.images_read) == ("Net", 8, 400)
+    assert reran.notes == ()
     assert reran.flags == (
         "only code is executed, so that training starts from nothing; left out: weights.pt.",
-        "parts.py, line 1: a text of more than 500 characters without a space.",
+        "parts.py, from about line 1: data stands in the code. Weights?",
     )
     assert reran.graph is not None
     assert accuracy(reran.graph.build(), digits_in(place)) == int(reran.printed.split()[3].split("/")[0]) / 40
