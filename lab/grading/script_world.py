@@ -204,10 +204,10 @@ class World:
         loader, places = importlib.machinery.SourceFileLoader, (f"{self.beside}{os.sep}", f"{self.work}{os.sep}")
         compiled = loader.source_to_code
 
-        def compiled_(one: Any, source: Any, path: Any, **options: Any) -> Any:
+        def compiled_(one: Any, source: Any, path: Any, *rest: Any, **options: Any) -> Any:
             if str(path).startswith(places):
                 source = ast.fix_missing_locations(OnCpu().visit(ast.parse(source, str(path))))
-            return compiled(one, source, path, **options)
+            return compiled(one, source, path, *rest, **options)
 
         put(loader, "source_to_code", compiled_)
 

@@ -1,6 +1,7 @@
 """Scripts and notebooks with a training loop of their own, in the styles in which they are written."""
 
 import builtins
+import contextlib
 import io
 import json
 import os
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -498,6 +501,28 @@ def test_a_result_arrives_as_it_was(rerun: Run) -> None:
 def test_a_message_that_is_no_result_is_refused(header: dict[str, Any]) -> None:
     with pytest.raises(LabError):
         result(header, {})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.sampled_from(["graph", "said", "notes", "failed", "recipe"]), JSON))
+def test_any_message_is_a_result_or_refused(header: dict[str, Any]) -> None:
+    with contextlib.suppress(LabError):
+        result(header, {})
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.sampled_from(["steps", "images_read", "epochs_bound", "name", "printed", "x"]), JSON))
+def test_whatever_is_said_is_harmless(said: dict[str, Any]) -> None:
+    reran = result({"failed": ["E", "m", ""], "said": said}, {})
+    assert all(number >= 0 for number in (reran.steps, reran.images_read, reran.test_images_read, reran.epochs_bound))
+    assert len(reran.name + reran.printed) <= 400
 
 
 def test_a_failure_is_data() -> None:
