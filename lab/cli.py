@@ -459,6 +459,21 @@ def doctor(as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("name", default="mnist_994")
+@click.option("--out", type=_FOLDER, help="A new folder; NAME-otter if you do not say.")
+def otter(name: str, out: Path | None) -> None:
+    """Write what Otter-grader 7 needs to give the points of the notebook NAME (mnist_994 or fashion).
+
+    One test an exercise, which calls the lab's own check; Otter's settings; its environment. Otter runs what students
+    wrote beside the verdict: `lab grade` keeps them apart.
+    """
+    from lab.grading.otter import write_tests
+
+    folder = write_tests(name, out or Path(f"{name}-otter"))
+    _say(f"{folder} is written. Next: cd {folder} && otter generate && otter run COPY.ipynb -a autograder.zip")
+
+
+@main.command()
 @click.argument("target", required=False)
 @_recipe_options
 @click.option("--data", "dataset", default="mnist", help="mnist, fashion_mnist, kmnist or qmnist.")
