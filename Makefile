@@ -90,8 +90,9 @@ $(TESTS_READY): tests/requirements.txt $(BENCH_READY) $(BOOK_READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt -c $(CONSTRAINTS)
 	touch $@
 
-$(BENCH_READY): benchmarks/requirements.txt $(LAB_READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt -c $(CONSTRAINTS)
+$(BENCH_READY): benchmarks/requirements.txt lab/grading/requirements.txt $(LAB_READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/requirements.txt -r lab/grading/requirements.txt -c $(CONSTRAINTS)
 	touch $@
 
 # The book shows saved outputs: it needs neither PyTorch nor the lab.

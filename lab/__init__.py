@@ -11,17 +11,19 @@ from lab.errors import LabError
 
 if TYPE_CHECKING:
     from lab.opening import open_test
+    from lab.submission import hand_in
     from lab.widgets import draw, explore, take_home
 
 __version__ = "0.1.0"
-__all__ = ["LabError", "__version__", "draw", "explore", "open_test", "take_home"]
+__all__ = ["LabError", "__version__", "draw", "explore", "hand_in", "open_test", "take_home"]
 
 _torchvision.install()  # nothing, but where wheels are mixed
 
 
 def __getattr__(name: str) -> Any:
-    """`lab.explore`, `draw`, `take_home` and `open_test`, imported when they are asked for: torch comes with them."""
-    homes = dict.fromkeys(("explore", "draw", "take_home"), "lab.widgets") | {"open_test": "lab.opening"}
+    """`lab.explore`, `draw`, `take_home`, `open_test` and `hand_in`, imported when asked for: torch comes with them."""
+    homes = dict.fromkeys(("explore", "draw", "take_home"), "lab.widgets")
+    homes |= {"open_test": "lab.opening", "hand_in": "lab.submission"}
     if name in homes:
         return getattr(importlib.import_module(homes[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

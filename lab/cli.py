@@ -342,6 +342,50 @@ def _check_exercises(notebook: str, quick: bool, as_json: bool) -> NoReturn:
     sys.exit(0 if passed else 1)
 
 
+@main.command("hand-in")
+@click.argument("target")
+@click.option(
+    "--rubric", default="mnist_994", help="The assignment: mnist_994 (if you do not say), fashion, mnist_8k, ..."
+)
+@_seed
+@_recipe_options
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The file; NAME.lab if you do not say.")
+@_as_json
+def hand_in(
+    target: str,
+    rubric: str,
+    seed: int,
+    preset: str | None,
+    recipe_file: Path | None,
+    settings: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Check TARGET against the rules and write it as a file to hand in, NAME.lab: data alone.
+
+    A saved graph (`lab train --save`) brings its weights. Any other TARGET is trained first, by the recipe that the
+    rubric names if you name none, and measured. A broken rule is told, and does not keep anybody from handing in.
+    """
+    with Child(target) as child:  # imports torch while this process does
+        from lab import submission
+        from lab.recipes import recipe_of
+        from lab.rules import load_rubric
+
+        assignment = load_rubric(rubric)
+        recipe = _recipe(lambda: recipe_of(assignment), preset, recipe_file, (*settings, f"seed={seed}"))
+        graph = child.graph(assignment.input_shape)
+    stem = Path(target.partition(":")[0]).stem if target.partition(":")[0].endswith((".py", ".ipynb")) else ""
+    path = out or Path(f"{stem or Path(target).name.rpartition(':')[2] or 'network'}.lab")
+    made = submission.of_graph(graph, None if is_saved(target) else recipe, rubric, submission.cells_of(target))
+    submission.write(made, path)
+    verdicts = submission.judged(made)
+    if as_json:
+        report = {"path": str(path), "bytes": path.stat().st_size, "digest": made.digest, "declared": made.declared}
+        _say(json.dumps(report | {"verdicts": [verdict.to_dict() for verdict in verdicts]}, indent=1))
+    else:
+        _say("\n".join([*(verdict.line() for verdict in verdicts), submission.told(made, path)]))
+
+
 @main.command()
 @click.argument("target")
 @click.option(
@@ -354,6 +398,9 @@ def _check_exercises(notebook: str, quick: bool, as_json: bool) -> NoReturn:
 @click.option("--seeds", type=click.IntRange(1), help="Train so often; once, and again where it is close, if not said.")
 @click.option("--quick", is_flag=True, help="The exercises alone, and only those that need no training.")
 @click.option("--accept", "accepted", multiple=True, metavar="CLAIM", help="Do without a claim of the sandbox.")
+@click.option("--share", type=click.FloatRange(0, 1), default=0.1, help="Of an audit: trained again at random, 0 to 1.")
+@click.option("--secret", default="", help="Of an audit: a word that nobody else knows, from which it is drawn.")
+@click.option("--fresh", help="Measure on images that nobody has seen, too: qmnist.")
 @_as_json
 def grade(
     target: str,
@@ -363,6 +410,9 @@ def grade(
     seeds: int | None,
     quick: bool,
     accepted: tuple[str, ...],
+    share: float,
+    secret: str,
+    fresh: str | None,
     as_json: bool,
 ) -> None:
     """Grade what one student handed in at TARGET: a .lab file, a notebook, a script, or a folder with one of them.
@@ -380,13 +430,32 @@ def grade(
         if early is not None:
             early.close()
         raise
-    options = Options(mode, rubric, seed, seeds, quick, accepted)  # type: ignore[arg-type]
+    options = Options(mode, rubric, seed, seeds, quick, accepted, share, secret, fresh)  # type: ignore[arg-type]
     done = graded(target, options, early)
     _say(json.dumps(done.to_dict(), indent=1) if as_json else "\n".join(done.lines()))
     if not as_json:
         for flag in done.flags:
             click.echo(f"flag: {harmless(flag)}", err=True)
     sys.exit(WRONG if done.state != "graded" else 0 if done.complete else 1)
+
+
+@main.command()
+@_as_json
+def doctor(as_json: bool) -> None:
+    """Try to break each claim of the sandbox that code is graded in, and say which of them hold on this machine.
+
+    Takes some seconds. Status 1 if a claim fails: code is then not graded here, unless you accept that claim by its
+    name (lab grade --accept CLAIM).
+    """
+    from lab.grading.doctor import examine
+
+    findings = examine()
+    passed = all(finding.passed for finding in findings)
+    if as_json:
+        _say(json.dumps({"passed": passed, "claims": [finding.to_dict() for finding in findings]}, indent=1))
+    else:
+        _say("\n".join(finding.line() for finding in findings))
+    sys.exit(0 if passed else 1)
 
 
 @main.command()

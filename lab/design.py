@@ -109,7 +109,7 @@ class Log:
         if data.validation is None:
             raise DesignError("designs are compared on validation images: take data.split(seed) first.")
         self.data, self.recipe, self.seeds = data, recipe, tuple(seeds)
-        self._validation = data.validation
+        self.validation = data.validation
         self.entries: list[Entry] = []
         self._known: dict[tuple[str, Recipe], Entry] = {}
         self._runs: dict[tuple[str, Recipe], Trained] = {}
@@ -133,8 +133,8 @@ class Log:
                 history = fit(model, replace(self.data, validation=None), replace(self.recipe, seed=seed))
                 if history.interrupted:
                     raise TrainingError(f"interrupted: {version.name} is not in the log. Run the cell again.")
-                accuracies.append(accuracy(model, self._validation))
-            self._known[key] = _entry(version, graph, self.recipe, accuracies, self.seeds)
+                accuracies.append(accuracy(model, self.validation))
+            self._known[key] = entry_of(version, graph, self.recipe, accuracies, self.seeds)
             self.entries.append(self._known[key])
         return self._known[key]
 
@@ -149,14 +149,14 @@ class Log:
             right: list[Tensor] = []
 
             def remember(history: History, model: nn.Module) -> None:
-                right.append(_right(model, self._validation))
+                right.append(right_of(model, self.validation))
 
             model = fresh(version.build, recipe.seed)
             history = fit(model, self.data, recipe, progress=False, watchers=[remember, *watchers])
             if not right:
                 raise TrainingError(f"interrupted before the first epoch of {version.name} was over.")
             table = torch.stack(right)
-            entry = _entry(version, graph, recipe, [float(table[-1].double().mean())], (recipe.seed,))
+            entry = entry_of(version, graph, recipe, [float(table[-1].double().mean())], (recipe.seed,))
             if history.interrupted:
                 return Trained(model, history, table, entry)
             self._runs[key] = Trained(model, history, table, entry)
@@ -208,7 +208,10 @@ def field_at_last_map(graph: Graph) -> int:
     return max(with_map[-1].size) if with_map else max(graph.input_shape[1:])
 
 
-def _entry(version: Version, graph: Graph, recipe: Recipe, accuracies: Sequence[float], seeds: Sequence[int]) -> Entry:
+def entry_of(
+    version: Version, graph: Graph, recipe: Recipe, accuracies: Sequence[float], seeds: Sequence[int]
+) -> Entry:
+    """The line of the log for a version whose network is `graph`, and that reached these accuracies."""
     multiply_adds = sum(layer.multiply_adds for layer in layer_table(graph))
     measured = (graph.parameters, multiply_adds, field_at_last_map(graph))
     return Entry(version, *measured, recipe, tuple(accuracies), tuple(seeds))
@@ -220,7 +223,7 @@ def _structure(graph: Graph) -> str:
     return f"{graph.input_shape} {operations}"
 
 
-def _right(model: nn.Module, part: Labelled) -> Tensor:
+def right_of(model: nn.Module, part: Labelled) -> Tensor:
     """Which images are classified correctly: (N,) bool."""
     return predict(model, part.images).argmax(1) == part.labels
 

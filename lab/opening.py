@@ -104,6 +104,12 @@ def open_test(model: nn.Module, reason: str, data: Data | None = None) -> Opened
     return Opened(data.test, logits, openings, same or this, warning)
 
 
+def accuracy_of(model: nn.Module) -> float | None:
+    """On the test images, 0..1, where they were opened for this network in this session; None elsewhere."""
+    network = _fingerprint(model) if _THIS_SESSION else ""
+    return next((each.accuracy for each in reversed(_THIS_SESSION) if each.network == network), None)
+
+
 def _fingerprint(model: nn.Module) -> str:
     """Told apart by its weights, to the last bit."""
     digest = hashlib.sha256()

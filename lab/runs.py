@@ -115,16 +115,16 @@ def check(
     if rubric.input_shape != (1, *data.train.images.shape[1:]):  # a rubric bent to other images: nothing to measure
         return judge(rubric, graph)
     if recipe is None:
-        return [_unknown_epochs(v) for v in judge(rubric, graph, accuracy=accuracy(graph.build(), data.test))]
+        return [unknown_epochs(v) for v in judge(rubric, graph, accuracy=accuracy(graph.build(), data.test))]
     done = list(train_each(graph, data, recipe, range(recipe.seed, recipe.seed + seeds)))
     if done[-1].history.interrupted:
         raise KeyboardInterrupt
     accuracies = [run.accuracy for run in done]
     verdicts = judge(rubric, capture(done[0].model, rubric.input_shape), recipe.epochs, mean(accuracies))
-    return [_with_its_luck(verdict, rubric, accuracies, len(data.test)) for verdict in verdicts]
+    return [with_its_luck(verdict, rubric, accuracies, len(data.test)) for verdict in verdicts]
 
 
-def _with_its_luck(verdict: Verdict, rubric: Rubric, accuracies: list[float], images: int) -> Verdict:
+def with_its_luck(verdict: Verdict, rubric: Rubric, accuracies: list[float], images: int) -> Verdict:
     """An accuracy says how many seeds it is the mean of; one that luck alone may have missed says so."""
     if verdict.rule != "accuracy":
         return verdict
@@ -137,7 +137,8 @@ def _with_its_luck(verdict: Verdict, rubric: Rubric, accuracies: list[float], im
     return verdict
 
 
-def _unknown_epochs(verdict: Verdict) -> Verdict:
+def unknown_epochs(verdict: Verdict) -> Verdict:
+    """The verdict where nobody knows how often the network passed over the images."""
     if verdict.rule != "epochs":
         return verdict
     hint = "Weights do not tell how they were learnt: no points for that. lab check TARGET --train counts the epochs."

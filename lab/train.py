@@ -8,6 +8,7 @@ The images stay in memory as one tensor; a batch is cut out, moved about and nor
 
 import math
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
@@ -141,7 +142,24 @@ def fit(
                 history.interrupted = True
     model.load_state_dict(run.result.state_dict())
     model.eval()
+    _LAST[type(model)] = weakref.ref(model), history
     return history
+
+
+_LAST: dict[type, tuple[weakref.ref[nn.Module], History]] = {}
+"""Of each class the network that was trained last, as long as somebody else keeps it."""
+
+
+def last_trained(kind: type) -> tuple[nn.Module, dict[str, float]] | None:
+    """The network of this class that `fit` has trained last, and what came out by name; None where there is none."""
+    known = _LAST.get(kind)
+    model = known[0]() if known is not None else None
+    if known is None or model is None or not known[1].epochs:
+        return None
+    history = known[1]
+    said = {"epochs": float(len(history.epochs)), "seconds": history.seconds}
+    held_out = history.epochs[-1].validation_accuracy
+    return model, said | ({} if held_out is None else {"validation_accuracy": held_out})
 
 
 def accuracy(model: nn.Module, digits: Labelled, batch_size: int = 1000) -> float:

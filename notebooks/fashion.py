@@ -364,6 +364,15 @@ print(f"{sum(v.points for v in verdicts):g} of {sum(v.max_points for v in verdic
 # *To think about:* a lab of your own. This one is `notebooks/fashion.py` and `lab/rubrics/fashion.toml`, and nothing else;
 # `lab.data` knows two more sets, `kmnist` and `qmnist`.
 
+# %% [markdown]
+# ## Hand it in
+#
+# One file is what you hand in: your network as data, with its weights, your recipe, and the text of the cells that you
+# have run.
+
+# %%
+lab.hand_in(MyNet, recipe, rubric="fashion")
+
 # %%
 from lab.notebook import hand_over
 

@@ -18,7 +18,8 @@ import lab
 ROOT = Path(__file__).parents[1]
 FIRST_OF_EACH = ("3.10.0", "3.11.0", "3.12.0", "3.13.0", "3.14.0")
 PYTHONS = (*FIRST_OF_EACH, "3.11.2", "3.11.5", "3.14.1")  # Debian 12 has 3.11.2; some packages leave 3.14.1 out
-REQUIREMENTS = [f"{place}requirements.txt" for place in ("", "tests/", "benchmarks/", "notebooks/book/")]
+PLACES = ("", "lab/grading/", "tests/", "benchmarks/", "notebooks/book/")
+REQUIREMENTS = [f"{place}requirements.txt" for place in PLACES]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_the_package_has_every_module_and_file(tmp_path):
     for name in ("pyproject.toml", "README.md", *REQUIREMENTS, *shipped):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "lab", tmp_path / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "lab", tmp_path / "lab", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     build = "from setuptools.build_meta import build_wheel; build_wheel('.')"
     subprocess.run([sys.executable, "-W", "ignore", "-c", build], cwd=tmp_path, check=True, capture_output=True)
     wheel = tmp_path / f"lab994-{lab.__version__}-py3-none-any.whl"

@@ -25,6 +25,7 @@ class Cgroup:
         name, made = f"lab-{os.getpid()}-{secrets.token_hex(4)}", list[Path]()
         for parent, limits in _places(memory, processes):
             folder = parent / name
+            _sweep(parent)
             try:
                 folder.mkdir()
                 made.append(folder)
@@ -70,6 +71,20 @@ class Cgroup:
                 except OSError:
                     time.sleep(0.01)
         self._folders = []
+
+
+def left_over() -> list[Path]:
+    """The folders that this process has made and not taken away."""
+    return [folder for parent, _ in _places(0, 0) for folder in parent.glob(f"lab-{os.getpid()}-*")]
+
+
+def _sweep(parent: Path) -> None:
+    """Take away what a process that was killed has left."""
+    for folder in parent.glob("lab-*-*"):
+        owner = folder.name.split("-")[1]
+        if owner.isdecimal() and not os.path.exists(f"/proc/{owner}"):
+            with suppress(OSError):  # while something lives in it, it stays
+                folder.rmdir()
 
 
 def _places(memory: int, processes: int) -> list[tuple[Path, dict[str, int]]]:

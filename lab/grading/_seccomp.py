@@ -33,13 +33,26 @@ REFUSED = (
     # mounts and namespaces
     *("mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree", "fsopen", "fsmount", "fspick", "fsconfig"),
     *("mount_setattr", "unshare", "setns"),
-    # memory that belongs to no process and lies in no folder: nobody could count it
+    # the kernel's memory that belongs to no process and lies in no folder: nobody could count it
     *("memfd_create", "memfd_secret", "shmget", "shmat", "shmctl", "semget", "semop", "semtimedop", "semctl"),
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink", "vmsplice"),
+    *("inotify_init", "inotify_init1", "io_setup", "io_submit"),
     # keys, queues of the kernel's, accounting, clocks, swap, the machine itself
     *("add_key", "keyctl", "request_key", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd"),
     *("acct", "quotactl", "quotactl_fd", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "stime"),
-    *("swapon", "swapoff", "reboot", "sethostname", "setdomainname", "iopl", "ioperm", "personality", "vhangup"),
+    *(
+        "swapon",
+        "swapoff",
+        "reboot",
+        "sethostname",
+        "setdomainname",
+        "sync",
+        "syncfs",
+        "iopl",
+        "ioperm",
+        "personality",
+        "vhangup",
+    ),
     *(
         "fanotify_init",
         "modify_ldt",
@@ -82,6 +95,8 @@ def filter_file(accepted: Collection[str] = ()) -> int | None:
 @functools.cache
 def _filter() -> bytes:
     """The filter as the kernel executes it. A call by another processor's conventions ends the code."""
+    import fcntl
+
     import pyseccomp
 
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
@@ -96,6 +111,8 @@ def _filter() -> bytes:
         rules.add_rule(refused, name, pyseccomp.Arg(0, pyseccomp.NE, socket.AF_UNIX))
     for request in (_TIOCSTI, _TIOCLINUX):
         rules.add_rule(refused, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, request))
+    for command in (fcntl.F_SETLK, fcntl.F_SETLKW, fcntl.F_OFD_SETLK, fcntl.F_OFD_SETLKW):  # one file may have millions
+        rules.add_rule(pyseccomp.ERRNO(errno.ENOLCK), "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
     # A process that can't be looked at can't be limited.
     rules.add_rule(refused, "prctl", pyseccomp.Arg(0, pyseccomp.EQ, _PR_SET_DUMPABLE))
     with tempfile.TemporaryFile() as file:

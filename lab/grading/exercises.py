@@ -54,20 +54,21 @@ def try_copy(
     start: Callable[[], Session],
     seed: int = 0,
     quick: bool = False,
-    lent: dict[str, Any] | None = None,
+    lend: Callable[[dict[str, Any]], dict[str, Any]] = lambda names: {},
 ) -> Tried:
     """What each exercise of a copy earns, in the edition's order, what is odd about it, and its network.
 
     edition: the lab's own notebook that the copy is one of. start: gives a new session. seed: the cases that are drawn.
-    quick: nothing is trained, and the exercises that need it are not checked. lent: what the checks are given in place
-    of the edition's own, by name. Raises ExerciseError where the copy has no exercise, and whatever `start` raises.
+    quick: nothing is trained, and the exercises that need it are not checked. lend: gives what the checks are given in
+    place of the edition's own, by name, from those. Raises ExerciseError where the copy has no exercise, and whatever
+    `start` raises.
     """
     plan = Plan(copy, edition, quick)
     if not plan.answers:
         raise ExerciseError("there is no answer to any of the notebook's exercises in it.")
     draw_cases_from(seed)
     forget_hints()
-    run = _Run(plan, edition, start, lent or {})
+    run = _Run(plan, edition, start, lend)
     try:
         run.all_parts()
         entry = run.entry()
@@ -104,7 +105,7 @@ class _Run:
     plan: Plan
     edition: Edition
     start: Callable[[], Session]
-    lent: dict[str, Any]
+    lend: Callable[[dict[str, Any]], dict[str, Any]]
     flags: list[str] = field(default_factory=list)
     failed: dict[int, Failure] = field(default_factory=dict)  # of a part that was executed, by its place
     outcomes: dict[str, tuple[Failure | None, str]] = field(default_factory=dict)  # of a check: what it raised, or said
@@ -121,7 +122,8 @@ class _Run:
         theirs = {name for cell in answers for name in names_defined(cell.source)}
         executed = [check for name, check in self.plan.checks.items() if name not in self.plan.skipped]
         read = {*(self.edition.handed_in or ()), *(n for check in executed for n in names_read(check.source))}
-        self.names = trusted(self.edition, sorted(read - theirs)) | self.lent
+        self.names = trusted(self.edition, sorted(read - theirs))
+        self.names |= self.lend(self.names)
         self.theirs = theirs | {name for name, value in self.names.items() if isinstance(value, Recipe)}
 
     def all_parts(self) -> None:

@@ -12,16 +12,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab.course.exercises import Exercise
+from lab.course.plan import Plan
+from lab.definitions import cells
 from lab.errors import LabError, SandboxError
-from lab.grading import judge
+from lab.grading import doctor, judge
 from lab.grading.answers import Session
 from lab.grading.collect import Collected, collect
 from lab.grading.exercises import Entry, try_copy
 from lab.grading.judge import Judgement
+from lab.grading.rerun import rerun, trains_itself
+from lab.grading.rerun_inside import Reran
 from lab.grading.sandbox import HAND_IN, SESSION_SECONDS, Limits, Sandbox
-from lab.graph import prepare_capture
+from lab.grading.training import GraderError
+from lab.graph import Graph, prepare_capture
 from lab.recipes import recipe_of
 from lab.rules import Rubric, load_rubric
+from lab.submission import HandIn
+from lab.train import Recipe
 
 Mode = Literal["retrain", "rerun", "weights", "audit"]
 State = Literal["graded", "student error", "grader error"]
@@ -38,6 +45,7 @@ class Options:
     quick: bool = False  # the exercises alone, and of those the ones that need no training
     accepted: tuple[str, ...] = ()  # claims of the sandbox that need not hold here (`lab doctor`)
     share: float = 0.1  # of an audit: the share of hand-ins that are trained again without any suspicion
+    secret: str = ""  # of an audit: what only the teacher knows, so that nobody can choose to be left out
     fresh: str | None = None  # a data set of images that nobody has seen: qmnist
     known: dict[str, str] = field(default_factory=dict)  # digests of networks, recipes and weights of others, and whose
 
@@ -116,9 +124,18 @@ def grade(target: str | Path, options: Options | None = None, early: Sandbox | N
 
 def _graded(found: Collected, options: Options, spare: list[Sandbox]) -> Grade:
     rubric = load_rubric(options.rubric or _rubric_of(found))
-    if found.copy is not None:
+    if found.hand_in is None:
+        doctor.require(options.accepted)
+        made = _copy if found.copy is not None else _code
+        return made(found, rubric, options, spare)
+    if found.copy is None or not Plan(found.copy, found.edition).answers:
+        return _data(found, found.hand_in, rubric, options)
+    try:
+        doctor.require(options.accepted)
         return _copy(found, rubric, options, spare)
-    return _network(found, rubric, options, spare)
+    except SandboxError as error:  # data is judged without one
+        done = _data(found, found.hand_in, rubric, options)
+        return replace(done, flags=(*done.flags, f"the exercises are not graded: {error}"))
 
 
 def _rubric_of(found: Collected) -> str:
@@ -131,11 +148,14 @@ def _copy(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbo
     """A copy of one of the lab's notebooks: its exercises, and then its network."""
     assert found.copy is not None
     prepare_capture()  # while the session does the same
-    lent = {}
-    if found.hand_in is not None and options.mode in ("weights", "audit"):
-        lent["log"] = judge.HandedInLog(found.hand_in)
+    by_weights = options.mode in ("weights", "audit")
     tried = try_copy(
-        found.copy, found.edition, _sessions(found, options, spare), _seed(found, options), options.quick, lent
+        found.copy,
+        found.edition,
+        _sessions(found, options, spare),
+        _seed(found, options),
+        options.quick,
+        lambda names: judge.handed_in_logs(names, found.hand_in) if by_weights and found.hand_in else {},
     )
     whole = Grade(
         found.path.name,
@@ -154,28 +174,56 @@ def _copy(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbo
     return _with_judgement(whole, found, entry, rubric, options)
 
 
-def _network(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
-    """A hand-in without exercises: a network, as data or as code."""
-    kind = "hand-in" if found.hand_in is not None else "code"
-    whole = Grade(found.path.name, found.digest, kind, "graded", flags=found.notes, rubric=rubric)
-    if found.hand_in is not None:
-        return _with_judgement(whole, found, Entry(found.hand_in.graph, found.hand_in.recipe), rubric, options)
-    return _code(whole, found, rubric, options, spare)
+def _data(found: Collected, hand_in: HandIn, rubric: Rubric, options: Options) -> Grade:
+    """A network that was handed in as data."""
+    whole = Grade(found.path.name, found.digest, "hand-in", "graded", flags=found.notes, rubric=rubric)
+    return _with_judgement(whole, found, Entry(hand_in.graph, hand_in.recipe), rubric, options)
 
 
-def _code(whole: Grade, found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
-    """A script or a notebook of somebody's own."""
+def _code(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
+    """A script or a notebook of somebody's own: by its definitions where they suffice, else by running it."""
+    whole = Grade(found.path.name, found.digest, "code", "graded", flags=found.notes, rubric=rubric)
+    own_loop = trains_itself(cells(found.path))
+    if options.mode == "rerun" or (options.mode is None and own_loop):
+        return _reran(whole, found, rubric, options)
     session = _sessions(found, options, spare)()
     try:
         with session.within(CODE_SECONDS):
-            network = session.found(found.path.name, rubric.input_shape)
+            entry = Entry(session.found(_inside(found), rubric.input_shape), None)
     except SandboxError:
         raise
     except LabError as error:
-        return replace(whole, state="student error", message=str(error).replace(f"{HAND_IN}/", ""))
+        given = _executed(found, options, train=False)
+        if given.graph is None:
+            return replace(whole, state="student error", message=str(error).replace(f"{HAND_IN}/", ""))
+        entry = Entry(given.graph, given.recipe)
     finally:
         session.close()
-    return _with_judgement(whole, found, Entry(network, None), rubric, options)
+    if entry.recipe is None and "lab" in found.path.read_text(encoding="utf-8", errors="replace"):
+        entry = replace(entry, recipe=_executed(found, options, train=False).recipe)
+    return _with_judgement(whole, found, entry, rubric, options)
+
+
+def _reran(whole: Grade, found: Collected, rubric: Rubric, options: Options) -> Grade:
+    """Code that trains by itself."""
+    reran = _executed(found, options, train=True)
+    if reran.graph is None:
+        return replace(whole, state="student error", message=str(reran.error))
+    notes = [*reran.notes, *([f"it ended with an error: {reran.error}"] if reran.error else [])]
+    try:
+        return replace(whole, judgement=judge.by_rerun(reran.graph, rubric, reran.epochs_bound, notes))
+    except LabError as error:
+        return replace(whole, state="student error", message=str(error))
+
+
+def _executed(found: Collected, options: Options, train: bool) -> Reran:
+    where, file = (found.folder, _inside(found)) if found.folder is not None else (found.path, "")
+    return rerun(where, file=file, train=train, seed=options.seed, accepted=options.accepted)
+
+
+def _inside(found: Collected) -> str:
+    """Where its file lies in what was handed in."""
+    return found.path.relative_to(found.folder).as_posix() if found.folder is not None else found.path.name
 
 
 def _with_judgement(whole: Grade, found: Collected, entry: Entry, rubric: Rubric, options: Options) -> Grade:
@@ -184,15 +232,40 @@ def _with_judgement(whole: Grade, found: Collected, entry: Entry, rubric: Rubric
         return replace(whole, flags=(*whole.flags, f"no network is judged: {entry.network}"))
     recipe = entry.recipe or recipe_of(rubric)
     try:
-        if options.mode == "weights":
-            if found.hand_in is None:
-                raise judge.JudgeError("weights are tested of a .lab file alone: leave --mode out.")
-            return replace(whole, judgement=judge.test_weights(entry.network, rubric))
-        return replace(whole, judgement=judge.retrain(entry.network, recipe, rubric, options.seed, options.seeds))
-    except judge.GraderError as error:
+        return replace(whole, judgement=_judged(entry.network, recipe, found, rubric, options))
+    except GraderError as error:
         return replace(whole, state="grader error", message=str(error))
     except LabError as error:
         return replace(whole, state="student error", message=str(error))
+
+
+def _judged(graph: Graph, recipe: Recipe, found: Collected, rubric: Rubric, options: Options) -> Judgement:
+    if options.mode in ("weights", "audit") and found.hand_in is not None:
+        judgement = judge.by_weights(graph, rubric)
+    elif options.mode == "weights":
+        raise judge.JudgeError("weights are tested of a .lab file alone: leave --mode out, or ask for one.")
+    else:
+        judgement = _trained(graph, recipe, rubric, options)
+    fresh, note = judge.fresh_figures(judgement, options.fresh)
+    judgement = replace(judgement, notes=(*judgement.notes, *note))
+    if options.mode != "audit" or found.hand_in is None:
+        return judgement
+    return judge.audited(
+        judgement,
+        found.hand_in,
+        judge.suspicions(judgement, found.hand_in, options.known, fresh),
+        judge.is_sampled(found.digest, options.share, options.secret),
+        options.share,
+        lambda: _trained(graph, recipe, rubric, options),
+    )
+
+
+def _trained(graph: Graph, recipe: Recipe, rubric: Rubric, options: Options) -> Judgement:
+    """Trained here; once more where this machine was at fault."""
+    try:
+        return judge.by_retraining(graph, recipe, rubric, options.seed, options.seeds)
+    except GraderError:
+        return judge.by_retraining(graph, recipe, rubric, options.seed, options.seeds)
 
 
 CODE_SECONDS = 120.0

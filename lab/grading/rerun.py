@@ -13,19 +13,20 @@ no case for this: an exercise in it calls `backward`, and is no training of the 
 """
 
 import ast
-import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lab import definitions
 from lab._terminal import harmless
-from lab.errors import GraphError, LabError
+from lab.errors import LabError
 from lab.grading import digits, wire
 from lab.grading.answers import IMAGES, MAX_MESSAGE, Session, graph_in
+from lab.grading.code_alone import CodeError, left_out_in_words, oddities, staged
 from lab.grading.rerun_inside import MAX_LINE, MOST_NOTES, Failed, Reran
-from lab.grading.sandbox import DATA, HAND_IN, Ended, Limits, Sandbox
+from lab.grading.sandbox import DATA, HAND_IN, Limits, Sandbox
 from lab.train import Recipe
 
 THREADS = 2
@@ -49,27 +50,37 @@ def rerun(
     """Execute the script or notebook at `path` in a sandbox, and give the network that it trained.
 
     wanted: the network's name, or its class's, where there are several. file: where `path` is a folder, which of its
-    files is executed. train: else what it gives to the lab's `fit` is taken, and nothing is trained. limits: TO_TRAIN,
-    or TO_DEFINE without a training. data: the folder of digits; None: `digits.folder()`. seed: of all random numbers.
-    accepted: as Sandbox has it. What the code does wrong stands in the result.
+    files is executed; what lies beside it and is no code is left out (`lab/grading/code_alone.py`). train: else what it
+    gives to the lab's `fit` is taken, and nothing is trained. limits: TO_TRAIN, or TO_DEFINE without a training. data:
+    the folder of digits; None: `digits.folder()`. seed: of all random numbers. accepted: as Sandbox has it. What the
+    code does wrong stands in the result.
 
     Raises SandboxError where there can be no sandbox, and DataError where there are no digits.
     """
     limits = limits or (TO_TRAIN if train else TO_DEFINE)
-    place = data or digits.folder()
-    inside = f"{HAND_IN}/{file or path.name}"
-    asked = {"path": inside, "data": DATA, "wanted": wanted, "train": train, "seed": seed, "threads": THREADS}
-    line = Sandbox(
-        "lab.grading.rerun_inside", hand_in=path, data=place, limits=limits, accepted=accepted, threads=THREADS
-    )
-    session = Session(line)
+    asked: dict[str, Any] = {"verb": "rerun", "path": f"{HAND_IN}/{file or path.name}", "data": DATA}
+    asked |= {"wanted": wanted, "train": train, "seed": seed, "threads": THREADS}
+    try:
+        with staged(path, file) as (place, left_out):
+            flags = (*left_out_in_words(left_out), *oddities(_code_in(place)))
+            return replace(_asked(asked, place, data or digits.folder(), limits, accepted), flags=flags)
+    except CodeError as error:
+        return Reran(error=Failed("CodeError", str(error)))
+
+
+def _code_in(place: Path) -> Iterator[definitions.Cell]:
+    for path in sorted(place.rglob("*")):
+        if path.suffix in (".py", ".ipynb"):
+            with suppress(definitions.DefinitionsError):  # the session says so, if it is executed
+                yield from definitions.cells(path)
+
+
+def _asked(asked: dict[str, Any], hand_in: Path, data: Path, limits: Limits, accepted: Collection[str]) -> Reran:
+    inside = "lab.grading.rerun_inside"
+    session = Session(Sandbox(inside, hand_in=hand_in, data=data, limits=limits, accepted=accepted, threads=THREADS))
     try:
         with session.within(limits.seconds):
             return result(*session.ask(asked))
-    except Ended as error:
-        return Reran(error=Failed("Ended", str(error)))
-    except GraphError as error:
-        return Reran(error=Failed("GraphError", str(error)))
     except LabError as error:
         return Reran(error=Failed(type(error).__name__, str(error)))
     finally:
@@ -105,7 +116,7 @@ def _text(given: Any) -> str:
 def _number(given: Any) -> float:
     """A number from 0 up; 0 for what is none."""
     is_one = isinstance(given, int | float) and not isinstance(given, bool)
-    return float(given) if is_one and math.isfinite(given) and 0 <= given < 2**53 else 0.0
+    return float(given) if is_one and 0 <= given < 2**53 else 0.0  # NaN is in no range
 
 
 def _recipe(given: Any) -> Recipe | None:
@@ -116,19 +127,23 @@ def _recipe(given: Any) -> Recipe | None:
 # -- does it train by itself? -----------------------------------------------------------------------------------------
 
 
-def trains_itself(cells: Iterable[tuple[str, str] | definitions.Cell]) -> bool:
+def trains_itself(cells: Iterable[tuple[str, str] | definitions.Cell], folder: Path | None = None) -> bool:
     """Does the code run a training loop of its own? `cells` as `lab.definitions.cells` gives them.
 
     It does where `backward` is called by what is executed: at the top level, under `if __name__ == "__main__"`, or in
     functions, methods and classes that are mentioned there, and in what those mention. A function with a training step
-    in it that nothing calls does not count. What is not valid Python is left out, as where it is executed.
+    in it that nothing calls does not count. folder: modules there that it imports count as its own code. What is not
+    valid Python is left out, as where it is executed.
     """
+    waiting_cells = [cell if isinstance(cell, definitions.Cell) else definitions.Cell(*cell) for cell in cells]
     body: list[ast.stmt] = []
-    for cell in cells:
-        try:
-            body += definitions.body(cell if isinstance(cell, definitions.Cell) else definitions.Cell(*cell))
-        except definitions.DefinitionsError:
-            continue
+    seen: set[Path] = set()
+    while waiting_cells:
+        found = _statements(waiting_cells.pop(0))
+        body += found
+        beside = {path for node in found for path in _beside(node, folder)} - seen
+        seen |= beside
+        waiting_cells += [cell for path in sorted(beside) for cell in definitions.cells(path)]
     known: dict[str, list[ast.AST]] = {}
     for node in body:
         for child in ast.walk(node):
@@ -146,6 +161,27 @@ def trains_itself(cells: Iterable[tuple[str, str] | definitions.Cell]) -> bool:
                 reached.add(id(function))
                 waiting += ast.walk(function)
     return False
+
+
+def _statements(cell: definitions.Cell) -> list[ast.stmt]:
+    try:
+        return definitions.body(cell)
+    except definitions.DefinitionsError:
+        return []
+
+
+def _beside(node: ast.stmt, folder: Path | None) -> Iterator[Path]:
+    """The modules in the folder that a statement, or a function in it, imports."""
+    if folder is None:
+        return
+    for child in ast.walk(node):
+        names = [alias.name for alias in child.names] if isinstance(child, ast.Import) else []
+        if isinstance(child, ast.ImportFrom):
+            names = [child.module or "", *(alias.name for alias in child.names)]
+        for name in names:
+            path = folder.joinpath(*name.split(".")).with_suffix(".py")
+            if path.is_file() and not path.is_symlink():
+                yield path
 
 
 def _outside_of_functions(node: ast.AST) -> Sequence[ast.AST]:

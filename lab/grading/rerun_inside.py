@@ -14,13 +14,15 @@ import __future__ as future
 
 import ast
 import contextlib
+import math
 import os
 import random
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
@@ -45,6 +47,7 @@ MAX_LINE = 300
 """Characters of one note, and of a printed line."""
 _PRINTED = 8 << 10
 """Characters of the script's output that are passed on; of what follows, only lines with an accuracy are looked at."""
+PIXELS = (28, 28)
 _SOLID = 1e-3
 """Two ways to turn pixels into input that differ by less are the same."""
 
@@ -75,6 +78,7 @@ class Reran:
     epochs_bound: float = 0.0  # passes over the set that those images came from
     printed: str = ""  # the last line with an accuracy that the script printed
     notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()  # what is odd about its code; no claim: it is read outside
     error: Failed | None = None
 
 
@@ -90,12 +94,14 @@ def run(path: Path, data: Path, wanted: str | None = None, train: bool = True, s
         script = _Script(cells, path, is_notebook=path.suffix == ".ipynb")
     except LabError as error:
         return Reran(error=Failed(type(error).__name__, str(error)))
-    watch, instead, world = Watch(), Instead(), World(data, Path.cwd())
-    with world.entered(), contextlib.ExitStack() as stack:
-        if train:
-            stack.enter_context(watch.watching())
-        else:
-            stack.enter_context(instead.answering())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nobody reads them
+        return _executed(script, data, wanted, train, seed)
+
+
+def _executed(script: "_Script", data: Path, wanted: str | None, train: bool, seed: int) -> Reran:
+    watch, instead, world = Watch(), Instead(), World(data, Path.cwd(), script.path.parent)
+    with world.entered(), watch.watching() if train else instead.answering(), warnings.catch_warnings():
         _seeded(seed)
         script.execute()
     torch.set_default_dtype(torch.float32)
@@ -122,6 +128,7 @@ class _Script:
         self.files = {cell.name for cell in cells}
         self.error: Failed | None = None
         self._notes: list[str] = []
+        self._missing: list[str] = []  # imports that failed
         self._bodies: list[tuple[definitions.Cell, list[ast.stmt]]] = []
         self._out = _Told(sys.stdout)
         for cell in cells:
@@ -170,6 +177,7 @@ class _Script:
             except BaseException as error:  # SystemExit and KeyboardInterrupt, too
                 failed = _failed(error, self.files)
                 if isinstance(error, ImportError) and isinstance(node, ast.Import | ast.ImportFrom):
+                    self._missing.append(failed.message)
                     self._notes.append(_shortened(f"{failed}. It goes on without that."))
                     continue
                 self._failed_cell(failed)
@@ -181,7 +189,8 @@ class _Script:
         if failed.kind == "SystemExit" and failed.message in ("", "0", "None"):
             return
         if self.error is None:
-            self.error = failed
+            before = f" (and before: {'; '.join(self._missing)})" if self._missing else ""
+            self.error = replace(failed, message=f"{failed.message}{before}")
         self._notes.append(_shortened(str(failed)))
 
 
@@ -203,7 +212,7 @@ class _Told:
             self._left -= len(text)
         *whole, self._line = (self._line + text)[-(1 << 16) :].replace("\r", "\n").split("\n")
         for line in [*whole, self._line]:
-            if any(character.isdigit() for character in line) and self._ACCURACY.search(line):
+            if len(line) <= MAX_LINE and re.search(r"\d", line) and self._ACCURACY.search(line):
                 self.accuracy = _shortened(line.strip())
         return len(text)
 
@@ -263,24 +272,26 @@ def _from_trained(
         return replace(said, error=error)
     one = _chosen(found, script, wanted)
     fed = how_fed(one)
-    notes = [*said.notes, *_notes_of(one, fed)]
-    graph = capture(as_judged(one.module, fed))
-    return replace(
+    said = replace(
         said,
-        graph=graph,
         name=type(one.module).__name__,
         steps=one.steps,
         images_read=one.images,
         test_images_read=world.read["test"],
         epochs_bound=round(one.epochs(images), 2),
-        notes=tuple(notes)[:MOST_NOTES],
+        notes=(*said.notes, *_notes_of(one, fed))[:MOST_NOTES],
         error=None,
     )
+    try:
+        _check_size(one)
+        return replace(said, graph=capture(as_judged(one.module, fed)))
+    except LabError as error:  # the rest is worth saying, too
+        return replace(said, error=Failed(type(error).__name__, str(error)))
 
 
 def _from_given(given: list[Given], script: _Script, wanted: str | None, said: Reran) -> Reran:
     """The network that a script gave to the lab's `fit`, or that has the wanted name."""
-    seen = [Trained(one.module, steps=n) for n, one in enumerate(given, 1)]  # the last one counts
+    seen = [Trained(one.module, steps=n) for n, one in reversed(list(enumerate(given, 1)))]  # the last one counts
     module = _called(wanted, script)
     if not seen and module is None:
         error = said.error or Failed("LabError", "no network is given to lab.train.fit in it.")
@@ -293,11 +304,17 @@ def _from_given(given: list[Given], script: _Script, wanted: str | None, said: R
 
 def _chosen(found: list[Trained], script: _Script, wanted: str | None) -> Trained:
     """The network of the wanted name; else the one that took most steps. Raises LabError where that is not one."""
-    named = _called(wanted, script)
+    value = script.module.__dict__.get(wanted) if wanted else None
     if wanted:
-        theirs = [one for one in found if one.module is named] or [
-            one for one in found if type(one.module).__name__ == wanted
-        ]
+        kind = value if isinstance(value, type) else ()
+        theirs = (
+            [one for one in found if one.module is value]
+            or [one for one in found if type(one.module).__name__ == wanted]
+            or [one for one in found if isinstance(one.module, kind)]
+        )
+        if not theirs and isinstance(value, type) and issubclass(value, nn.Module):
+            others = ", ".join(dict.fromkeys(_names_of(one, script) for one in found))
+            raise LabError(f"{wanted} is defined in it, and not trained: {others} is. Train {wanted}.")
         found = theirs or found
     if len(found) > 1 and found[0].steps == found[1].steps:
         names = dict.fromkeys(_names_of(one, script) for one in found if one.steps == found[0].steps)
@@ -338,6 +355,17 @@ def as_judged(network: nn.Module, fed: Fed | None) -> nn.Module:
     return _Prepared(network, fed).train(network.training)
 
 
+def _check_size(one: Trained) -> None:
+    """Raise LabError for a network that never saw images of the assignment's size."""
+    shapes = {tuple(images.shape[1:]) for images in one.fed.values()}
+    if all(math.prod(shape) != math.prod(PIXELS) for shape in shapes):
+        shown = " and ".join(map(str, sorted(shapes)))
+        raise LabError(
+            f"its network is given images {shown}, and is tested on images {(1, *PIXELS)} as they are. Take out what "
+            "resizes them, or put it into the network's forward."
+        )
+
+
 def _as_the_labs(fed: Fed) -> bool:
     return abs(fed.factor - 1 / STD) < _SOLID and abs(fed.shift + MEAN / STD) < _SOLID
 
@@ -369,20 +397,16 @@ def _training_images(data: Path) -> int:
 # -- the program ------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Program:
-    """Answers the one request."""
-
-    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-
-    def answer(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What `run` gives, as a message."""
-        try:
-            torch.set_num_threads(int(header.get("threads") or self.threads))
-            asked = {name: header[name] for name in ("wanted", "train", "seed")}
-            return message_of(run(Path(header["path"]), Path(header["data"]), **asked))
-        except BaseException as error:
-            return {"error": session.described(error)}, {}
+def answer(header: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The answer to a request: what `run` gives, as a message."""
+    if header.get("verb") == "ready":
+        return {"done": True}, {}
+    try:
+        torch.set_num_threads(int(header["threads"]))
+        asked = {name: header[name] for name in ("wanted", "train", "seed")}
+        return message_of(run(Path(header["path"]), Path(header["data"]), **asked))
+    except BaseException as error:
+        return {"error": session.described(error)}, {}
 
 
 def message_of(reran: Reran) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -396,4 +420,4 @@ def message_of(reran: Reran) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 if __name__ == "__main__":
-    session.serve(_Program().answer)
+    session.serve(answer)

@@ -81,7 +81,7 @@ class Limits:
     memory_mb: int = 4096  # what it writes to files in /tmp included
     processes: int = 256  # threads are counted, too
     file_mb: int = 256  # one file
-    open_files: int = 512  # of one process
+    open_files: int = 512  # of one process; of all of them, connections between processes
     printed_mb: int = 16
     tmp_mb: int = 512
     tmp_files: int = 20_000
@@ -94,6 +94,7 @@ class Limits:
             "memory_mb": f"it took more than {self.memory_mb:,} MB of memory. Keep less at a time.",
             "processes": f"it started more than {self.processes} processes and threads.",
             "printed_mb": f"it printed more than {self.printed_mb} MB. Print less.",
+            "open_files": f"it opened more than {self.open_files:,} connections between processes.",
             "tmp_mb": f"it wrote more than {self.tmp_mb:,} MB to files.",
             "tmp_files": f"it made more than {self.tmp_files:,} files.",
         }[name]
@@ -137,7 +138,7 @@ class Sandbox:
             held, release = _pipe(stack)
             told, tell = _pipe(stack)
             theirs = [there, back, held, tell]
-            command = [*_bubblewrap(), *_namespaces(), *_files(hand_in, data, self.limits), *_variables(threads)]
+            command = [*bubblewrap(), *_namespaces(), *_files(hand_in, data, self.limits), *_variables(threads)]
             command += ["--block-fd", str(held.number), "--json-status-fd", str(tell.number)]
             if (seccomp := _seccomp.filter_file(accepted)) is not None:
                 theirs.append(_End(seccomp, stack))
@@ -153,12 +154,15 @@ class Sandbox:
                 end.close()
             self._first = _First(self._first_process(told.number))
             self._cgroup.add(self._first.pid)
+            with suppress(OSError):  # where the machine's memory ends, this ends, and not the grader
+                Path(f"/proc/{self._first.pid}/oom_score_adj").write_text("1000", encoding="ascii")
             os.write(release.number, b"1")
             release.close()
             self._wait_for_start()
-            self._inside = Inside(self._first.pid)
+            self._inside = _looked_at(self._first.pid)
             stack.callback(self._inside.close)
-            os.write(self._requests.number, b"!")
+            with suppress(BrokenPipeError):  # it has ended; who asks for something is told so
+                os.write(self._requests.number, b"!")
             self._told = told  # bubblewrap writes there once more at its end
             stack.pop_all()
         os.set_blocking(self._requests.number, False)
@@ -222,8 +226,11 @@ class Sandbox:
         """The first process inside dies, and with it, by the kernel, every other one: when it has, they have."""
         self._reason = self._reason or reason
         self._first.kill()
-        self._process.kill()
-        self._status = self._process.wait()
+        try:  # bubblewrap, outside, then buries it and ends
+            self._status = self._process.wait(timeout=2 if self._first.pid else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._status = self._process.wait()
         self._first.wait()
 
     def _forget(self) -> None:
@@ -316,6 +323,7 @@ class Sandbox:
             "processes": taken.processes > limits.processes,
             "cpu_seconds": taken.cpu_seconds > limits.cpu_seconds,
             "tmp_files": taken.files > limits.tmp_files,
+            "open_files": taken.sockets > limits.open_files,
             "tmp_mb": taken.written > limits.tmp_mb * _MIB,
             # Counting memory exactly takes longer: only where it may matter.
             "memory_mb": taken.resident + taken.written > limits.memory_mb * _MIB
@@ -348,11 +356,25 @@ class _First:
             _ready(self._handle, select.POLLIN, deadline)
         while self._handle < 0 and self.pid and os.path.exists(f"/proc/{self.pid}") and time.monotonic() < deadline:
             time.sleep(0.002)
+        with suppress(ChildProcessError):  # ours to bury where we are the first process of a container, and its parent
+            if self.pid:
+                os.waitpid(self.pid, os.WNOHANG)
 
     def close(self) -> None:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle, self.pid = -1, 0
+
+
+def _looked_at(first: int) -> Inside:
+    """The inside of the sandbox with this first process. Raises SandboxError where the system does not show it."""
+    try:
+        return Inside(first)
+    except OSError as error:
+        raise SandboxError(
+            f"no sandbox can be made here: what runs in one can't be watched ({error}). Does a security policy forbid "
+            "to look at the processes of bwrap?"
+        ) from error
 
 
 def _of_each(limits: Limits) -> dict[str, int]:
@@ -430,7 +452,7 @@ def _started(command: list[str], inherited: list[int]) -> subprocess.Popen[bytes
 # -- what is there inside ---------------------------------------------------------------------------------------------
 
 
-def _bubblewrap() -> list[str]:
+def bubblewrap() -> list[str]:
     """The command. Raises SandboxError where there is none."""
     if sys.platform != "linux":
         raise SandboxError(
@@ -447,16 +469,29 @@ def _bubblewrap() -> list[str]:
     return [str(found)]
 
 
+_CONTAINER = (
+    "In a container: start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined (Docker) or "
+    "--security-opt unmask=ALL (Podman)."
+)
+_REASONS = {
+    "(ENOSPC)": "the system allows no more user namespaces. As root: sysctl -w user.max_user_namespaces=10000.",
+    "new namespace": "the system forbids user namespaces. As root: sysctl -w kernel.unprivileged_userns_clone=1, where "
+    f"there is that setting. {_CONTAINER}",
+    "uid map": "the system forbids user namespaces to programs that it does not know, as Ubuntu does since 24.04. As "
+    "root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a profile for bwrap in /etc/apparmor.d.",
+    "loopback": "the system forbids namespaces to programs that it does not know, as Ubuntu does since 24.04. As root: "
+    "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a profile for bwrap in /etc/apparmor.d.",
+    "mount proc": f"parts of /proc are hidden here, as in a container. {_CONTAINER}",
+    "PR_SET_SECCOMP": "the kernel has no filter of system calls (CONFIG_SECCOMP_FILTER): take another machine.",
+}
+"""What bubblewrap says, and what to do."""
+
+
 def _in_words(text: str) -> str:
     """What bubblewrap said, and what helps."""
-    forbidden = "the system forbids user namespaces (user.max_user_namespaces is 0, or the container's filter does)"
-    unknown = (
-        "the system forbids user namespaces to programs that it does not know "
-        "(kernel.apparmor_restrict_unprivileged_userns is 1, as on Ubuntu 24.04)"
-    )
-    known = {"to create new namespace": forbidden, "setting up uid map": unknown, "loopback": unknown}
-    why = next((words for part, words in known.items() if part in text), "")
-    return f"no sandbox can be made here: {why or text or 'bubblewrap ended'}. `lab doctor` tells what is missing."
+    said = harmless(text)[-500:] or "bubblewrap ended without a word"
+    advice = next((words for part, words in _REASONS.items() if part in text), "")
+    return f"no sandbox can be made here ({said}): {advice or 'please report this (CONTRIBUTING.md).'}"
 
 
 def _namespaces() -> list[str]:
@@ -485,10 +520,13 @@ def _files(hand_in: Path | None, data: Path | None, limits: Limits) -> list[str]
     for path in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache"):
         options += ["--ro-bind-try", path, path]
     base = Path(sys.base_prefix)
-    libraries = [Path("/usr/lib")] if base == Path("/usr") else [Path("/usr/lib"), base / "lib"]
-    if base != Path("/usr"):
-        options += ["--ro-bind-try", str(base / "lib"), str(base / "lib")]
-    for folder in (path for library in libraries for path in library.glob("python*/*-packages")):
+    libraries = dict.fromkeys(top / name for top in (Path("/usr"), base) for name in ("lib", "lib64"))
+    for library in libraries if base != Path("/usr") else ():
+        options += ["--ro-bind-try", str(library), str(library)]
+    packages = (
+        path for library in libraries if not library.is_symlink() for path in library.glob("python*/*-packages")
+    )
+    for folder in packages:
         options += ["--tmpfs", str(folder), "--remount-ro", str(folder)]  # what is imported lies in PACKAGES
     options += ["--ro-bind", _real(), _real()]
     for number, folder in enumerate(_site_packages()):

@@ -20,11 +20,11 @@ import lab.design
 import lab.experiments
 import lab.runs
 import lab.train
-from lab.data import Data, Labelled
+from lab.data import Data, DataError, Labelled
 from lab.graph import Graph
 from lab.train import Epoch, History, Recipe, Watcher
 
-DIGITS = tuple("0123456789")
+CLASSES = {name: dataset.classes for name, dataset in vars(lab.data)["DATASETS"].items()}
 TRAIN, TEST = 60_000, 10_000
 
 
@@ -99,10 +99,12 @@ def accuracy(model: nn.Module | Graph, digits: Labelled, batch_size: int = 1000)
 
 def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     """Nothing is sure: (N, 10)."""
-    return torch.zeros(len(images), len(DIGITS))
+    return torch.zeros(len(images), 10)
 
 
 def load(name: str = "mnist", folder: Any = None) -> Data:
-    """As many images as MNIST has, all of them black, of each class in turn."""
+    """As many images as MNIST has, all of them black, of each class in turn. Raises DataError for an unknown set."""
+    if name not in CLASSES:
+        raise DataError(f"There is no data set {name!r}. The lab knows {', '.join(CLASSES)}.")
     train, test = (Labelled(torch.zeros(n, 28, 28, dtype=torch.uint8), torch.arange(n) % 10) for n in (TRAIN, TEST))
-    return Data(name, train, None, DIGITS, "nowhere: this run trains nothing", lambda: test)
+    return Data(name, train, None, CLASSES[name], "nowhere: this run trains nothing", lambda: test)

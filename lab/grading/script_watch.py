@@ -13,7 +13,7 @@ the numbers are what an honest script does, and a claim of a dishonest one.
 import contextlib
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,7 @@ class Watch:
     def __init__(self) -> None:
         self._seen: dict[int, Trained] = {}
         self._plain: dict[int, nn.Module] = {}  # called, without parameters: kept so that no other gets its number
+        self._asked: dict[int, nn.Module] = {}  # for its parameters, by who makes an optimizer
         self._steps: dict[int, tuple[torch.optim.Optimizer, int]] = {}
         self._inside = False
         self._size = 0  # of the set whose images came last; 0: unknown
@@ -62,7 +63,12 @@ class Watch:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Watch what happens in this process."""
-        called, iterated = nn.Module.__call__, DataLoader.__iter__
+        called, iterated, asked = nn.Module.__call__, DataLoader.__iter__, nn.Module.parameters
+
+        @functools.wraps(asked)
+        def parameters(module: nn.Module, recurse: bool = True) -> Iterator[nn.Parameter]:
+            self._asked[id(module)] = module
+            return asked(module, recurse)
 
         @functools.wraps(called)
         def call(module: nn.Module, *given: Any, **named: Any) -> Any:
@@ -78,27 +84,38 @@ class Watch:
 
         @functools.wraps(iterated)
         def batches(loader: DataLoader[Any]) -> Iterator[Any]:
-            for batch in iterated(loader):
-                self._size = _size_of(loader)
-                yield batch
+            return _Batches(iterated(loader), functools.partial(self._came, _size_of(loader)))
 
         step = register_optimizer_step_post_hook(self._stepped)
         nn.Module.__call__, DataLoader.__iter__ = call, batches  # type: ignore[method-assign, assignment]
+        nn.Module.parameters = parameters  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:
             nn.Module.__call__, DataLoader.__iter__ = called, iterated  # type: ignore[method-assign]
+            nn.Module.parameters = asked  # type: ignore[method-assign]
             step.remove()
 
     def trained(self) -> list[Trained]:
         """The networks that learnt, those with most steps first; what is only a part of another is left out."""
-        found = [one for one in self._seen.values() if one.learnt]
+        found = self._wholes([one for one in self._seen.values() if one.learnt])
         for one in found:
-            own = {id(parameter) for parameter in one.module.parameters()}
-            steps = [n for optimizer, n in self._steps.values() if own & _held_by(optimizer)]
+            steps = [n for optimizer, n in self._steps.values() if _weights(one.module) & _held_by(optimizer)]
             one.steps = max(steps, default=one.steps)
         parts = {id(part) for one in found for part in one.module.modules() if part is not one.module}
         return sorted((one for one in found if id(one.module) not in parts), key=lambda one: (-one.steps, -one.images))
+
+    def _wholes(self, found: list[Trained]) -> list[Trained]:
+        """With the networks whose parts alone were called: `model.forward(x)` is no call of the model."""
+        known, wholes = {id(one.module) for one in found}, []
+        for module in self._asked.values():
+            inside = {id(part) for part in module.modules()}
+            parts = [one for one in found if id(one.module) in inside]
+            if id(module) in known or not parts or any(_weights(one.module) == _weights(module) for one in parts):
+                continue  # in the last case the module only trains the network that it holds
+            first = max(parts, key=lambda one: one.images)  # the first of those that saw most, which saw the images
+            wholes.append(Trained(module, first.steps, first.learnt, first.fed))
+        return [*found, *wholes]
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -118,6 +135,9 @@ class Watch:
             answer.register_hook(functools.partial(self._learnt, one, len(images), self._size))
         one.fed[answer is not None and module.training] = images.detach()[:SHOWN_IMAGES]
 
+    def _came(self, size: int) -> None:
+        self._size = size
+
     def _learnt(self, one: Trained, images: int, size: int, gradient: Tensor) -> None:
         one.steps += 1  # counts where no optimizer does
         one.learnt[size] = one.learnt.get(size, 0) + images
@@ -134,11 +154,29 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module
 
 
+class _Batches(Iterator[Any]):
+    """A loader's batches, one after the other; `next()` as a method, too, as it was before Python 3."""
+
+    def __init__(self, batches: Iterator[Any], came: Callable[[], None]) -> None:
+        self._batches, self._came = batches, came
+
+    def __next__(self) -> Any:
+        batch = next(self._batches)
+        self._came()
+        return batch
+
+    next = __next__
+
+
 def _size_of(loader: DataLoader[Any]) -> int:
     try:
         return len(loader.dataset)  # type: ignore[arg-type]
     except TypeError:  # a stream of images
         return 0
+
+
+def _weights(module: nn.Module) -> set[int]:
+    return {id(parameter) for parameter in module.parameters()}
 
 
 def _held_by(optimizer: torch.optim.Optimizer) -> set[int]:

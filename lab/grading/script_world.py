@@ -14,6 +14,8 @@ import ast
 import builtins
 import contextlib
 import functools
+import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import io
@@ -44,6 +46,7 @@ QUIET = {
     *("google.colab", "wandb", "tensorboard", "tensorboardX", "torchsummary", "torchinfo", "torchviz", "torchview"),
     *("pytorch_model_summary", "livelossplot", "seaborn", "plotly", "visdom", "mlflow", "neptune", "comet_ml"),
     *("hiddenlayer", "netron", "graphviz", "prettytable", "tabulate", "colorama", "termcolor", "clearml", "watermark"),
+    *("tensorflow.keras.datasets.mnist", "keras.datasets.mnist"),
     *("ipywidgets", "psutil", "thop", "ptflops", "fvcore", "gradio", "aim"),
 }
 """Libraries that only show, report or measure: where one is not installed, a script does without what it says."""
@@ -55,10 +58,13 @@ class NoSuchData(LabError):
 
 
 class World:
-    """What is changed around a script. data: a folder as `lab.grading.digits` writes it; work: a folder to write to."""
+    """What is changed around a script.
 
-    def __init__(self, data: Path, work: Path) -> None:
-        self.data, self.work = data, work
+    data: a folder as `lab.grading.digits` writes it. work: a folder to write to. beside: the script's own.
+    """
+
+    def __init__(self, data: Path, work: Path, beside: Path) -> None:
+        self.data, self.work, self.beside = data, work, beside
         self.elsewhere = work / ".elsewhere"
         self.read = {"train": 0, "test": 0}
         """How many images torchvision's MNIST has given, one by one."""
@@ -72,10 +78,12 @@ class World:
             self._change_files(put)
             self._change_downloads(put)
             self._change_datasets(put)
+            self._change_imports(put)
             _change_devices(put)
+            _change_schedules(put)
             _change_python(put)
             self._link_data()
-            finder = _Quiet()
+            finder = _Quiet(self._keras_digits)
             sys.meta_path.append(finder)
             stack.callback(sys.meta_path.remove, finder)
             stack.callback(_forget_quiet)
@@ -96,8 +104,9 @@ class World:
                 return path
             self.elsewhere.mkdir(parents=True, exist_ok=True)
             return str(moved)
-        if os.path.lexists(moved):
-            return str(moved)
+        for there in (moved, self.beside / text):
+            if os.path.lexists(there):
+                return str(there)
         return str(found) if (found := self.file_called(os.path.basename(text))) else path
 
     def file_called(self, name: str) -> Path | None:
@@ -128,6 +137,11 @@ class World:
                 with gzip.open(made, "wb", 1) as file:
                     pickle.dump((*parts, (flat[1], y_test)), file)
         return made
+
+    def _keras_digits(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """As `keras.datasets.mnist.load_data()`, for those who take only the images from there."""
+        x, y, x_test, y_test = (lab.data.read_idx(self._content(name)).numpy() for name in NAMES)
+        return (x, y), (x_test, y_test)
 
     def _content(self, name: str) -> bytes:
         return (self.data / RAW / name).read_bytes()
@@ -175,6 +189,18 @@ class World:
         put(os, "chdir", _or_nothing(chdir))
         put(torch, "save", save_)
         put(torch, "load", load_)
+
+    def _change_imports(self, put: Callable[[Any, str, Any], None]) -> None:
+        """Modules of the script's own are read as it is (`OnCpu`)."""
+        loader, places = importlib.machinery.SourceFileLoader, (f"{self.beside}{os.sep}", f"{self.work}{os.sep}")
+        compiled = loader.source_to_code
+
+        def compiled_(one: Any, source: Any, path: Any, **options: Any) -> Any:
+            if str(path).startswith(places):
+                source = ast.fix_missing_locations(OnCpu().visit(ast.parse(source, str(path))))
+            return compiled(one, source, path, **options)
+
+        put(loader, "source_to_code", compiled_)
 
     # -- data sets ----------------------------------------------------------------------------------------------------
 
@@ -306,6 +332,22 @@ def _change_devices(put: Callable[[Any, str, Any], None]) -> None:
     put(torch.jit, "trace", _as_it_is)
 
 
+def _change_schedules(put: Callable[[Any, str, Any], None]) -> None:
+    """`verbose=True`, which earlier versions of PyTorch took, does nothing."""
+    schedules = torch.optim.lr_scheduler
+    for kind in vars(schedules).values():
+        if isinstance(kind, type) and issubclass(kind, schedules.LRScheduler) and "__init__" in vars(kind):
+            put(kind, "__init__", _without_verbose(kind.__init__))
+
+
+def _without_verbose(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def init_(one: Any, *given: Any, verbose: Any = None, **named: Any) -> None:
+        init(one, *given, **named)
+
+    return init_
+
+
 def _answer(answer: Any, *rest: Any, **options: Any) -> Any:
     return answer
 
@@ -340,8 +382,8 @@ class Shell:
             with open(words[-1], "a" if len(words) < len(line.split()) else "w", encoding="utf-8") as file:
                 file.write(cell)
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments, **options: None
+    def __getattr__(self, name: str) -> "Nothing":
+        return Nothing()
 
 
 def _change_python(put: Callable[[Any, str, Any], None]) -> None:
@@ -349,6 +391,10 @@ def _change_python(put: Callable[[Any, str, Any], None]) -> None:
     shell = Shell()
     put(builtins, "get_ipython", lambda: shell)
     put(builtins, "display", lambda *shown, **options: None)
+    if importlib.util.find_spec("IPython"):
+        import IPython.display
+
+        put(IPython.display, "display", lambda *shown, **options: None)
     if importlib.util.find_spec("tqdm"):
         import tqdm
 
@@ -399,8 +445,11 @@ class Nothing:
 class QuietModule(ModuleType):
     """A library of nothing."""
 
-    __path__: Sequence[str] = ()
     __version__ = "0"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []  # a package: it has modules of nothing, too
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -409,7 +458,10 @@ class QuietModule(ModuleType):
 
 
 class _Quiet(MetaPathFinder, Loader):
-    """Asked last: gives a library of nothing for one that only reports."""
+    """Asked last: gives a library of nothing for one that only reports, and Keras's data set without Keras."""
+
+    def __init__(self, keras_digits: Callable[[], Any]) -> None:
+        self._keras_digits = keras_digits
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -425,6 +477,10 @@ class _Quiet(MetaPathFinder, Loader):
         if module.__name__ == "wandb":  # its settings are read back, as numbers
             settings = _Settings()
             module.__dict__.update(config=settings, init=settings.init)
+        if module.__name__.endswith("keras.datasets.mnist"):
+            module.__dict__["load_data"] = self._keras_digits
+        elif module.__name__.endswith("keras.datasets"):
+            module.__dict__["mnist"] = importlib.import_module(f"{module.__name__}.mnist")
 
 
 class _Settings(dict[str, Any]):

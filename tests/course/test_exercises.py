@@ -324,7 +324,10 @@ def lost(cell: NotebookNode) -> NotebookNode:
 
 MISSING = "nbgrader will give no points for 'e{n}': 'e{n}-check' is missing. Put your answers into a fresh copy."
 LOST = "'e{n}' is missing, or its cell has lost nbgrader's metadata."
-TWICE = "nbgrader will refuse this copy: '{name}' is there twice (cells {cells}). Here the last one that is answered counts."
+TWICE = (
+    "nbgrader will refuse this copy: '{name}' is there twice (cells {cells}). "
+    "Here the last one that is answered counts."
+)
 
 
 def damaged(n: int) -> dict[str, tuple[list[NotebookNode], int, str]]:
