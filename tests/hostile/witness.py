@@ -187,7 +187,9 @@ def _believed(report: str, honest: dict[str, float]) -> set[str]:
         found: Any = json.loads(report)
         if isinstance(found, dict):
             more = any(isinstance(found.get(name), int) and found[name] > most for name, most in honest.items())
-            return ({"points"} if more else set()) | ({"rules", "accuracy"} & {n for n, v in found.items() if v is True})
+            return ({"points"} if more else set()) | (
+                {"rules", "accuracy"} & {n for n, v in found.items() if v is True}
+            )
     return set()
 
 
