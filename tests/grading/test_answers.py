@@ -190,8 +190,7 @@ def test_answers_take_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> 
     one = wire.packed({"value": {"tensor": "0"}}, {"0": torch.zeros(10_000)})
     session = Session(Saying(wire.packed({"done": True}, {}), *[one] * 9))
     with session.within(5), pytest.raises(BrokenSession, match="to one check"):
-        for _ in range(9):
-            session.named("answer")
+        [session.named("answer") for _ in range(9)]
 
 
 @pytest.mark.parametrize("graph", [None, {}, {"operations": []}, [1], "x"])
