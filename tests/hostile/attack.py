@@ -176,9 +176,7 @@ def network(forward: str = HONEST, *, init: str = "", before: str = "", methods:
     return text(network_text(forward, init=init, before=before, methods=methods, after=after), "net.py")
 
 
-def network_text(
-    forward: str = HONEST, *, init: str = "", before: str = "", methods: str = "", after: str = ""
-) -> str:
+def network_text(forward: str = HONEST, *, init: str = "", before: str = "", methods: str = "", after: str = "") -> str:
     return _NETWORK.format(
         before=before,
         init=_indented(init),

@@ -1,7 +1,6 @@
 """Attacks on the verdict, and on what it is worked out with (lines 1 to 14, 53 and 54 of the list)."""
 
 import pickle
-
 from pathlib import Path
 
 import torch
@@ -136,10 +135,7 @@ lab.runs.judge = lambda rubric, graph, *given, **options: [
 F.cross_entropy = lambda *given, **options: torch.zeros((), requires_grad=True)
 """
 
-_SHADOWS = {
-    name: "from pathlib import Path\nPath('$MARKER').touch()\nraise SystemExit('this is not the module that was meant')\n"
-    for name in ("torch.py", "numpy.py", "lab/__init__.py", "sitecustomize.py", "usercustomize.py", "conftest.py")
-}
+_SHADOWS = dict.fromkeys(("torch.py", "numpy.py", "lab/__init__.py", "sitecustomize.py", "usercustomize.py", "conftest.py"), "from pathlib import Path\nPath('$MARKER').touch()\nraise SystemExit('this is not the module that was meant')\n")
 
 _REPLACED_CHECKS = """import lab.checks
 for name in dir(lab.checks):
@@ -313,7 +309,9 @@ ATTACKS = [
         "deep-value",
         "answers a list in a list in a list, a hundred thousand levels deep",
         "writing or comparing it ends with RecursionError, or crashes",
-        answer("def out_size(*given):\n    made = []\n    for _ in range(100_000):\n        made = [made]\n    return made\n"),
+        answer(
+            "def out_size(*given):\n    made = []\n    for _ in range(100_000):\n        made = [made]\n    return made\n"
+        ),
         earns(),
     ),
     Attack(
@@ -321,7 +319,9 @@ ATTACKS = [
         "a-long-message",
         "announces a message of four gigabytes",
         "a reader that believes it asks for the memory",
-        answer("import os, struct\ndef out_size(*given):\n    os.write(4, struct.pack('>4sII', b'LAB1', 2**32 - 1, 9))\n"),
+        answer(
+            "import os, struct\ndef out_size(*given):\n    os.write(4, struct.pack('>4sII', b'LAB1', 2**32 - 1, 9))\n"
+        ),
         earns("session's own answers"),
     ),
     Attack(
@@ -441,5 +441,3 @@ ATTACKS = [
         earns(),
     ),
 ]
-
-
