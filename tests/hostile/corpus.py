@@ -1,5 +1,9 @@
 """Every attack, in the order of the list."""
 
+import artefacts
+import machines
+import networks
 import verdicts
 
-ATTACKS = sorted(verdicts.ATTACKS, key=lambda attack: attack.line)
+_ALL = [*verdicts.ATTACKS, *networks.ATTACKS, *machines.ATTACKS, *artefacts.ATTACKS]
+ATTACKS = sorted(_ALL, key=lambda attack: attack.line)

@@ -15,35 +15,53 @@ from attack import FIRST, RIGHT, STRUCTURE, Attack, Gets, answer
 from corpus import ATTACKS
 from witness import Witness
 
-from lab import runs
+from lab import data, runs
 from lab.errors import LabError
-from lab.grading import exercises
+from lab.grading import exercises, judge, rerun
 from lab.grading import grade as grading
 from lab.grading.grade import Grade, Options, grade
-from lab.recipes import recipe_of
-from lab.rules import Rubric
+from lab.grading.training import Outcome
+from lab.graph import Graph
 from lab.train import Recipe
 
-LONGEST = 30.0
-"""Seconds within which every attack is graded here: a loop that ends at a limit of 2 s, and what is started anew."""
+LONGEST = 45.0
+"""Seconds within which every attack is graded here: a loop that ends at its limit, and what is started anew."""
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Data:
+    return stand_ins.few_digits()
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch, digits: data.Data) -> None:
     """Small limits, few images and one epoch: what is tested is that there is an end, and who comes to it."""
 
-    def one_epoch(rubric: Rubric) -> Recipe:
-        return replace(recipe_of(rubric), epochs=1, batch_size=100)
+    class FewImages:
+        """In the place of `lab.grading.training.Training`."""
+
+        def __init__(self, graph: Graph, recipe: Recipe, *rest: object) -> None:
+            self.graph, self.recipe = graph, replace(recipe, epochs=1, batch_size=100)
+
+        def __enter__(self) -> "FewImages":
+            return self
+
+        def __exit__(self, *raised: object) -> None: ...
+
+        def run(self, seed: int) -> Outcome:
+            done = runs.train_graph(self.graph, digits, replace(self.recipe, seed=seed), progress=False)
+            return Outcome(done.accuracy, len(done.history.epochs), 0.1, self.graph)
 
     limits = functools.partial(
         grading.Limits, memory_mb=1500, processes=64, file_mb=32, printed_mb=2, tmp_mb=32, tmp_files=500
     )
     monkeypatch.setattr(grading, "Limits", limits)
-    monkeypatch.setattr(grading, "CODE_SECONDS", 8.0)
-    monkeypatch.setattr(exercises, "PART_SECONDS", 2.0)
-    monkeypatch.setattr(grading, "recipe_of", one_epoch)
-    digits = stand_ins.few_digits()
-    monkeypatch.setattr(runs, "load", lambda name: digits)
+    monkeypatch.setattr(grading, "CODE_SECONDS", 10.0)
+    monkeypatch.setattr(exercises, "PART_SECONDS", 4.0)
+    monkeypatch.setattr(rerun, "TO_DEFINE", replace(rerun.TO_DEFINE, seconds=12.0, memory_mb=1500))
+    monkeypatch.setattr(rerun, "TO_TRAIN", replace(rerun.TO_TRAIN, seconds=20.0, memory_mb=1500))
+    monkeypatch.setattr(judge, "Training", FewImages)
+    monkeypatch.setattr(judge, "load", lambda name: digits)
 
 
 @pytest.fixture
@@ -54,7 +72,7 @@ def witness(tmp_path: Path) -> Iterator[Witness]:
 
 def graded(target: Path) -> Grade | LabError:
     try:
-        return grade(target, Options(quick=target.suffix != ".py"))
+        return grade(target, Options(quick=target.suffix == ".ipynb" or any(target.glob("*.ipynb")), seeds=1))
     except LabError as error:
         return error
 
@@ -100,7 +118,7 @@ def test_an_attack_gets_its_verdict_and_leaves_no_trace(attack: Attack, witness:
     check(done, attack.gets)
     assert witness.traces(text_of(done)) == set()
     if attack == [one for one in ATTACKS if one.line == attack.line][-1] and not attack.quick:
-        assert honest_points(tmp_path) == {"out-size": 1, "grow": 1, "by-hand": 0}
+        assert honest_points(tmp_path, witness) == {"out-size": 1, "grow": 1, "by-hand": 0}
 
 
 @pytest.mark.slow
@@ -113,6 +131,6 @@ def test_the_witness_sees_what_the_attack_does_undefended(attack: Attack, witnes
     assert attack.leaves <= witness.in_the_open(target, deserved)
 
 
-def honest_points(tmp_path: Path) -> dict[str, float]:
+def honest_points(tmp_path: Path, witness: Witness) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
-        return points(grade(answer(RIGHT["out-size"])(Path(folder), None), Options(quick=True)))  # type: ignore[arg-type]
+        return points(grade(answer(RIGHT["out-size"])(Path(folder), witness), Options(quick=True)))

@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 NAIVE = Path(__file__).with_name("naive.py")
 PRINTED = 2**20
 """Bytes on stdout that are too many."""
@@ -49,8 +51,11 @@ class Witness:
         self._said: set[str] = set()
 
     def __enter__(self) -> "Witness":
-        self._variables = {name: os.environ.get(name) for name in ("HOME", "LAB_DATA", "THE_LABELS")}
-        os.environ |= {"HOME": str(self.home), "THE_LABELS": self.secret}
+        self._variables = {name: os.environ.get(name) for name in ("HOME", "LAB_CACHE", "THE_LABELS")}
+        cache = os.environ.get("LAB_CACHE") or platformdirs.user_cache_dir(
+            "lab994", appauthor=False
+        )  # of the real home
+        os.environ |= {"HOME": str(self.home), "LAB_CACHE": cache, "THE_LABELS": self.secret}
         self._listeners = [socket.create_server(("127.0.0.1", 0)), _abstract(self.left)]
         self.port = self._listeners[0].getsockname()[1]
         self._listening = [threading.Thread(target=self._listen, args=(one,)) for one in self._listeners]
