@@ -651,7 +651,7 @@ def small_hand_in(small_data, monkeypatch):
 def test_hand_in_trains_a_file_and_writes_it_with_its_text(small_hand_in):
     result = call("hand-in", "net.py", "--set", "epochs=1", "--set", "seed=3")
     assert result.exit_code == 0, result.output
-    first, recipe, *verdicts, last = result.output.splitlines()
+    first, recipe, *verdicts, last = result.stdout.splitlines()
     assert (first, recipe) == ("net.py, 218 parameters, 1 epochs", "recipe: epochs=1, seed=3")
     assert any(line.startswith("PASS parameter_count: 218,") for line in verdicts)
     assert not any(line.startswith("----") for line in verdicts)  # what needs the test images is left out
