@@ -236,7 +236,7 @@ ATTACKS = [
         40,
         "formula-as-name",
         "a file whose name is a spreadsheet's formula",
-        renamed(network(), "=cmd|' /C calc'!A0.py"),
+        renamed(network(), "=cmd|' C calc'!A0.py"),
         judged(),
         "a table of results opens it as a formula: who writes tables must quote it",
     ),
