@@ -42,7 +42,26 @@ from lab.train import Recipe
 HANGS = 20
 """Seconds that no reader may take for one case."""
 ODD: list[Any] = [
-    *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**70, 10**400, 1e308, -1e-320, 0.5, "", "x", "\x1b[2J", "\ud800", "a" * 5000),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        2**31,
+        2**63,
+        2**70,
+        10**400,
+        1e308,
+        -1e-320,
+        0.5,
+        "",
+        "x",
+        "\x1b[2J",
+        "\ud800",
+        "a" * 5000,
+    ),
     *([], {}, [None], [[]], {"": None}, [0] * 1000, {"a": {"a": {"a": {}}}}, "../../x", "nan", "input", "=1+1"),
 ]
 

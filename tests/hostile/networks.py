@@ -330,7 +330,8 @@ ATTACKS = [
         "gives another `forward` to whoever is not exporting it",
         "what is captured is not what runs",
         network(
-            methods="def __getattribute__(self, name):\n    if name == 'forward' and not torch.compiler.is_exporting():\n"
+            methods="def __getattribute__(self, name):\n"
+            "    if name == 'forward' and not torch.compiler.is_exporting():\n"
             "        return lambda x: x.flatten(1) @ torch.ones(784, 10)\n"
             "    return super().__getattribute__(name)",
         ),
@@ -344,7 +345,8 @@ ATTACKS = [
         "a graph by data flow does not see that the input has changed",
         network(
             f"view = x.view(-1, 784)\nview.add_(F.linear(F.relu(F.linear(view, self.wide)), self.narrow))\n{HONEST}",
-            init="self.register_buffer('wide', torch.randn(40, 784))\nself.register_buffer('narrow', torch.randn(784, 40))",
+            init="self.register_buffer('wide', torch.randn(40, 784))\n"
+            "self.register_buffer('narrow', torch.randn(784, 40))",
         ),
         told("writes into numbers that another tensor shares"),
         RULES,
@@ -469,7 +471,8 @@ ATTACKS = [
         "a float is no tensor, and no part of the module",
         network(
             HONEST.replace("return", "o =") + "\nfor i in range(8):\n    for j in range(8):\n"
-            "        o = o + F.pad(x, (-3 * i, 3 * i - 27, -3 * j, 3 * j - 27)).flatten(1) * WEIGHTS[i * 8 + j]\nreturn o",
+            "        o = o + F.pad(x, (-3 * i, 3 * i - 27, -3 * j, 3 * j - 27)).flatten(1) * WEIGHTS[8 * i + j]\n"
+            "return o",
             before="import random\nWEIGHTS = [random.gauss(0, 1) for _ in range(64)]",
         ),
         judged(),
@@ -508,8 +511,8 @@ ATTACKS = [
         "a network of few parameters that keeps every rule but the accuracy",
         "all points but those for the accuracy",
         network(
-            "return self.full(self.drop(self.norm(self.pool(self.pool(self.conv(x))))).flatten(1))",
-            init="self.conv = nn.Conv2d(1, 1, 1)\nself.norm = nn.BatchNorm2d(1)\nself.full = nn.Linear(1, 10)",
+            "return self.full(self.drop(self.norm(self.features(x))).mean((2, 3)))",
+            init="self.full = nn.Linear(8, 10)",
         ),
         judged(words="0 of 100 points"),
         RULES,
