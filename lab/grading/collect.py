@@ -24,6 +24,8 @@ from lab.submission import Cell, HandIn, read
 MAX_FILE = 64 * 2**20
 """Bytes of one file that is read here."""
 MAX_FILES = 2_000
+MAX_CODE = 2 * 2**20
+"""Characters of all code in it: a hundred times what the lab's own notebook has."""
 _SKIPPED = {"__pycache__", ".git", ".ipynb_checkpoints", "__MACOSX", "node_modules", ".venv"}
 
 
@@ -99,11 +101,18 @@ def _file(path: Path, folder: Path | None, digest: str, notes: tuple[str, ...]) 
         return Collected(path, folder, digest, hand_in, copy, edition, notes)
     if path.suffix == ".ipynb":
         copy = read_copy(path)
+        _check_code(path, sum(len(cell.source) for cell in copy.cells if cell.cell_type == "code"))
         edition = edition_of(copy)
         return Collected(path, folder, digest, None, copy if edition.name else None, edition, notes)
     if path.suffix == ".py":
+        _check_code(path, path.stat().st_size)
         return Collected(path, folder, digest, None, None, Edition(""), notes)
     raise CollectError(f"{path} can't be graded: hand in a .lab, .ipynb or .py file, or a folder with one.")
+
+
+def _check_code(path: Path, characters: int) -> None:
+    if characters > MAX_CODE:
+        raise CollectError(f"{path} has {characters:,} characters of code, limit {MAX_CODE:,}: what is all that for?")
 
 
 def _copy_of_cells(cells: tuple[Cell, ...]) -> Copy:

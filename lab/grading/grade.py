@@ -183,7 +183,7 @@ def _data(found: Collected, hand_in: HandIn, rubric: Rubric, options: Options) -
 def _code(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
     """A script or a notebook of somebody's own: by its definitions where they suffice, else by running it."""
     whole = Grade(found.path.name, found.digest, "code", "graded", flags=found.notes, rubric=rubric)
-    own_loop = trains_itself(cells(found.path))
+    own_loop = trains_itself(cells(found.path), found.path.parent if found.folder is not None else None)
     if options.mode == "rerun" or (options.mode is None and own_loop):
         return _reran(whole, found, rubric, options)
     session = _sessions(found, options, spare)()
@@ -207,6 +207,7 @@ def _code(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbo
 def _reran(whole: Grade, found: Collected, rubric: Rubric, options: Options) -> Grade:
     """Code that trains by itself."""
     reran = _executed(found, options, train=True)
+    whole = replace(whole, flags=(*whole.flags, *reran.flags))
     if reran.graph is None:
         return replace(whole, state="student error", message=str(reran.error))
     notes = [*reran.notes, *([f"it ended with an error: {reran.error}"] if reran.error else [])]

@@ -13,7 +13,8 @@ import torch
 from stand_ins import few_digits
 from torch import nn
 
-from lab.data import Data, DataError, Labelled
+from lab import runs
+from lab.data import Data, DataError, Labelled, load
 from lab.errors import LabError
 from lab.grading import judge, sequential
 from lab.grading.judge import JudgeError, Sample, by_retraining, by_weights, check_bounds
@@ -226,6 +227,12 @@ def test_without_images_it_is_the_graders_trouble(graph: Graph, monkeypatch: pyt
         by_weights(graph, RUBRIC)
 
 
+def test_a_rerun_is_judged_by_the_images_that_were_read(graph: Graph, digits: Data) -> None:
+    passed = [figures(judge.by_rerun(graph, RUBRIC, epochs))["epochs"][0] for epochs in (12.02, 19.4, 0.0)]
+    assert passed == [True, False, True], "a part of one pass is one"
+    assert judge.by_rerun(graph, RUBRIC, 3.0).claims == ("epochs",)
+
+
 # -- audit ------------------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +312,15 @@ def test_fresh_images_are_those_behind_the_known_ones(graph: Graph, monkeypatch:
         judge.on_fresh_images(graph, "mnist", seen=200)
 
 
+def test_fresh_images_are_told_with_their_margin(graph: Graph, digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = Labelled(torch.cat([digits.test.images] * 60), torch.cat([digits.test.labels] * 60))
+    monkeypatch.setattr(judge, "load", lambda name: replace(digits, _read_test=lambda: many))
+    found, (note,) = judge.fresh_figures(by_weights(graph, RUBRIC), "qmnist")
+    assert found is not None
+    assert found[2] == 2_000
+    assert "on 2,000 fresh images of qmnist" in note
+
+
 def test_without_fresh_images_the_result_says_so(graph: Graph, digits: Data) -> None:
     judged = by_weights(graph, RUBRIC)  # a stand-in of 200 images: there are none behind the first 10,000
     found, notes = judge.fresh_figures(judged, "qmnist")
@@ -362,6 +378,12 @@ def test_the_process_ends_where_nobody_listens_any_more(graph: Graph) -> None:
         assert training._process.stdin is not None
         training._process.stdin.close()
         assert training._process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_a_training_gives_what_the_labs_own_loop_gives(process: Training, graph: Graph) -> None:
+    run = runs.train_graph(graph, load("mnist"), replace(QUICK, seed=3), progress=False)
+    assert process.run(3).accuracy == process.run(3).accuracy == run.accuracy
 
 
 @pytest.mark.slow

@@ -73,3 +73,17 @@ def test_it_is_wrong_less_often_than_a_single_training_and_takes_fewer_than_five
     once = statistics.fmean(rng.gauss(-0.0006, DEVIATION) >= 0 for _ in range(4_000))
     assert rate.passed < once / 5
     assert rate.trainings < LOOKS[-1]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "verdict"),
+    [
+        ([BAR + 1.9 * DEVIATION], None),
+        ([BAR + 2.1 * DEVIATION], True),
+        ([BAR - 2.1 * DEVIATION], False),
+        ([BAR + 1.6 * DEVIATION] * 2, True),
+        ([BAR + 1.6 * DEVIATION] * 4, None),
+    ],
+)
+def test_it_decides_beyond_two_standard_errors(accuracies: list[float], verdict: bool | None) -> None:
+    assert decided(accuracies, BAR) is verdict
