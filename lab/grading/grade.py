@@ -148,14 +148,14 @@ def _copy(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbo
     """A copy of one of the lab's notebooks: its exercises, and then its network."""
     assert found.copy is not None
     prepare_capture()  # while the session does the same
-    by_weights = options.mode in ("weights", "audit")
+    by_weights = found.hand_in if options.mode in ("weights", "audit") else None
     tried = try_copy(
         found.copy,
         found.edition,
         _sessions(found, options, spare),
         _seed(found, options),
         options.quick,
-        lambda names: judge.handed_in_logs(names, found.hand_in) if by_weights and found.hand_in else {},
+        lambda names: judge.logs(names, rubric, by_weights),
     )
     whole = Grade(
         found.path.name,

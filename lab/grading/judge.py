@@ -26,8 +26,8 @@ import torch
 
 import lab
 from lab import runs
-from lab.data import Data, checksums, load
-from lab.design import Log, Trained, Version, entry_of, graph_of, right_of
+from lab.data import checksums, load
+from lab.design import Entry, Log, Trained, Version, entry_of, graph_of, right_of
 from lab.errors import DataError, LabError
 from lab.grading import sequential
 from lab.grading.training import GraderError, Outcome, Training
@@ -439,11 +439,29 @@ def on_fresh_images(graph: Graph, name: str, seen: int = 10_000) -> tuple[float,
     return accuracy(graph.build(), rest), len(rest)
 
 
-class HandedInLog(Log):
+class BoundedLog(Log):
+    """A log of a student's designs, which trains none that takes too much."""
+
+    def __init__(self, log: Log, rubric: Rubric) -> None:
+        super().__init__(log.data, log.recipe, log.seeds)
+        self._rubric = rubric
+
+    def entry(self, version: Version) -> Entry:
+        """As Log's. Raises JudgeError as `check_bounds` does."""
+        check_bounds(graph_of(version), self.recipe, self._rubric)
+        return super().entry(version)
+
+    def train(self, version: Version, recipe: Recipe, watchers: Sequence[Any] = ()) -> Trained:
+        """As Log's. Raises JudgeError as `check_bounds` does."""
+        check_bounds(graph_of(version), recipe, self._rubric)
+        return super().train(version, recipe, watchers)
+
+
+class HandedInLog(BoundedLog):
     """A log whose long run is the network that was handed in: in place of a training, its weights are looked at."""
 
-    def __init__(self, data: Data, recipe: Recipe, hand_in: HandIn, seeds: Sequence[int] = (0, 1)) -> None:
-        super().__init__(data, recipe, seeds)
+    def __init__(self, log: Log, rubric: Rubric, hand_in: HandIn) -> None:
+        super().__init__(log, rubric)
         self._hand_in = hand_in
 
     def train(self, version: Version, recipe: Recipe, watchers: Sequence[Any] = ()) -> Trained:
@@ -457,13 +475,12 @@ class HandedInLog(Log):
         return Trained(model, History(recipe, "cpu", "float32", torch.get_num_threads()), right[None], entry)
 
 
-def handed_in_logs(names: Mapping[str, Any], hand_in: HandIn) -> dict[str, Any]:
-    """For each log of designs among these values one that looks at the handed-in weights, under its name."""
-    return {
-        name: HandedInLog(log.data, log.recipe, hand_in, log.seeds)
-        for name, log in names.items()
-        if isinstance(log, Log)
-    }
+def logs(names: Mapping[str, Any], rubric: Rubric, hand_in: HandIn | None = None) -> dict[str, Any]:
+    """For each log of designs among these values one to grade by, under its name; with a hand-in by its weights."""
+    found = {name: log for name, log in names.items() if isinstance(log, Log)}
+    if hand_in is None:
+        return {name: BoundedLog(log, rubric) for name, log in found.items()}
+    return {name: HandedInLog(log, rubric, hand_in) for name, log in found.items()}
 
 
 # -- provenance -------------------------------------------------------------------------------------------------------

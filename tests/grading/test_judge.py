@@ -15,6 +15,7 @@ from torch import nn
 
 from lab import runs
 from lab.data import Data, DataError, Labelled, load
+from lab.design import Log, Version
 from lab.errors import LabError
 from lab.grading import judge, sequential
 from lab.grading.judge import JudgeError, Sample, by_retraining, by_weights, check_bounds
@@ -391,3 +392,32 @@ def test_a_whole_judgement_is_the_same_to_the_last_byte(graph: Graph) -> None:
     texts = {json.dumps(by_retraining(graph, QUICK, RUBRIC, 5, 2).to_dict()) for _ in range(2)}
     assert len(texts) == 1
     assert sequential.LOOKS[0] == 1
+
+
+# -- what the exercises' checks train ---------------------------------------------------------------------------------
+
+
+def version_of(build: Callable[[], nn.Module]) -> Version:
+    return Version(build, "a target of some five words", 5_000, 28, 0.98, "an analysis of some five words")
+
+
+def test_a_version_that_takes_too_much_is_not_trained(digits: Data) -> None:
+    held = replace(digits, validation=digits.test)
+    (log,) = judge.logs({"log": Log(held, Recipe(epochs=2)), "other": 3}, RUBRIC).values()
+
+    def wide() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 64, 3), nn.Conv2d(64, 64, 3), nn.Flatten(), nn.Linear(36_864, 10))
+
+    with pytest.raises(JudgeError, match="multiply-adds"):
+        log.train(version_of(wide), Recipe(epochs=60))
+    with pytest.raises(JudgeError, match="10,000 epochs"):
+        log.train(version_of(lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10))), Recipe(epochs=10_000))
+
+
+def test_in_weights_mode_the_long_run_is_what_was_handed_in(graph: Graph, digits: Data) -> None:
+    held = replace(digits, validation=digits.test)
+    hand_in = HandIn(graph, Recipe(epochs=3), "mnist_994", {}, (), {})
+    (log,) = judge.logs({"log": Log(held, Recipe(epochs=1))}, RUBRIC, hand_in).values()
+    same = log.train(version_of(lambda: redrawn(graph, 7).build()), Recipe(epochs=3))
+    assert torch.equal(next(iter(same.model.parameters())), next(iter(graph.build().parameters())))
+    assert same.entry.accuracy == pytest.approx(by_weights(graph, RUBRIC).accuracies[0])
