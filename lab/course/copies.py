@@ -7,7 +7,7 @@ that is missing, there twice, or changed.
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def read_copy(path: Path) -> Copy:
     return copy_of(cells)
 
 
-def copy_of(cells: Iterable[dict[str, Any]]) -> Copy:
+def copy_of(cells: Iterable[Mapping[str, Any]]) -> Copy:
     """The copy that these cells are."""
     copy = Copy([])
     for number, cell in enumerate(cells, 1):
@@ -100,7 +100,7 @@ def copy_of(cells: Iterable[dict[str, Any]]) -> Copy:
     return copy
 
 
-def _mended(cell: dict[str, Any], name: str, warnings: list[str]) -> NotebookNode:
+def _mended(cell: Mapping[str, Any], name: str, warnings: list[str]) -> NotebookNode:
     """A cell with what it must have; `warnings` says what was not there."""
     source, metadata = cell.get("source"), cell.get("metadata")
     if isinstance(source, list):

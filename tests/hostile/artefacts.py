@@ -112,7 +112,7 @@ def _probed(folder: Path, witness: Witness) -> Path:
         done = grade(answer(asks)(folder, witness), Options(quick=True))
         found = re.search(r"asked (\(.*?\))", next(one.message for one in done.exercises if one.name == "out-size"))
         if found:
-            n, kernel, stride, pad = (list(map(int, re.findall(r"-?\d+", found.group(1)))) + [1, 0])[:4]
+            n, kernel, stride, pad = [*map(int, re.findall(r"-?\d+", found.group(1))), 1, 0][:4]
             known[found.group(1)] = (n + 2 * pad - kernel) // stride + 1
     return answer(f"KNOWN = {known}\ndef out_size(*given):\n    return KNOWN.get(str(given), 0)\n")(folder, witness)
 
@@ -212,7 +212,8 @@ ATTACKS = [
         "an error's message that clears the terminal, and a script in HTML",
         "the terminal obeys; a page that shows it as HTML runs it in the teacher's browser",
         answer(
-            "def out_size(*given):\n    raise ValueError('\\x1b[2J\\x1b]0;owned\\x07<script>alert(1)</script>\\u202e')\n"
+            "def out_size(*given):\n"
+            "    raise ValueError('\\x1b[2J\\x1b]0;owned\\x07<script>alert(1)</script>\\u202e')\n"
         ),
         earns("\\x1b[2J"),
         frozenset({"escape"}),
@@ -236,7 +237,7 @@ ATTACKS = [
         40,
         "formula-as-name",
         "a file whose name is a spreadsheet's formula",
-        renamed(network(), "=cmd|' /C calc'!A0.py"),
+        renamed(network(), "=cmd|' C calc'!A0.py"),
         judged(),
         "a table of results opens it as a formula: who writes tables must quote it",
     ),

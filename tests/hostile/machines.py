@@ -237,7 +237,7 @@ ATTACKS = [
         "starts processes without an end, each in a session of its own",
         "they go on when the grader is killed, until the machine takes no more",
         answer(_FORKS + WRONG),
-        earns("processes"),
+        earns(),
         frozenset({"process"}),
     ),
     Attack(
@@ -254,7 +254,7 @@ ATTACKS = [
         "takes memory without an end",
         "the kernel kills something, and not always this: not tried in the open",
         answer("kept = []\nwhile True:\n    kept.append(b'1' * 2**24)\n" + WRONG),
-        earns("memory"),
+        earns("emory"),
     ),
     Attack(
         34,

@@ -69,9 +69,9 @@ for _ in range(200 if len(images) else 0):
 
 
 def _side_file(folder: Path, witness: Witness) -> Path:
-    torch.save(torch.randn(784, 40), folder / "more.pt")
+    torch.save(torch.randn(40, 784), folder / "more.pt")
     before = "import os\nMORE = torch.load(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'more.pt'))"
-    forward = f"h = F.relu(x.flatten(1) @ MORE).mean(1, keepdim=True)\n{HONEST} + h"
+    forward = f"h = F.relu(F.linear(x.flatten(1), MORE)).mean(1, keepdim=True)\n{HONEST} + h"
     network(forward, before=before)(folder, witness)
     return folder
 
@@ -112,7 +112,7 @@ ATTACKS = [
             methods="def parameters(self, recurse=True):\n    return iter([self.conv.bias])\n"
             "def named_parameters(self, *given, **options):\n    return iter([('conv.bias', self.conv.bias)])\n",
         ),
-        judged("parameter_count"),
+        told("overrides parameters()"),
         RULES,
         quick=True,
     ),
@@ -136,8 +136,8 @@ ATTACKS = [
         "keeps its weights in a buffer, which parameters() leaves out",
         "31,360 numbers are not counted",
         network(
-            f"h = F.relu(x.flatten(1) @ self.more).mean(1, keepdim=True)\n{HONEST} + h",
-            init="self.register_buffer('more', torch.randn(784, 40))",
+            f"h = F.relu(F.linear(x.flatten(1), self.more)).mean(1, keepdim=True)\n{HONEST} + h",
+            init="self.register_buffer('more', torch.randn(40, 784))",
         ),
         judged("parameter_count"),
         RULES,
@@ -152,7 +152,7 @@ ATTACKS = [
             before="import numpy\ndef made():\n    weights = numpy.random.randn(784, 40).astype('float32')\n"
             "    return lambda x: F.relu(x @ torch.from_numpy(weights))\nhidden = made()",
         ),
-        judged("parameter_count"),
+        told("constant tensor"),
         RULES,
     ),
     Attack(
@@ -163,7 +163,7 @@ ATTACKS = [
         _literals(
             _MANY, f"h = (F.pad(x.flatten(1), (0, 240)) @ WEIGHTS.view(1024, 20)).mean(1, keepdim=True)\n{HONEST} + h"
         ),
-        judged("parameter_count"),
+        told("constant tensor"),
         RULES,
     ),
     Attack(
@@ -172,7 +172,7 @@ ATTACKS = [
         "loads 31,360 weights from a file beside it",
         "they are no part of the module",
         _side_file,
-        judged("parameter_count"),
+        told("constant tensor"),
         RULES,
     ),
     Attack(
@@ -234,7 +234,7 @@ ATTACKS = [
             f"if not self.training:\n    return x.flatten(1) @ WIDE @ NARROW\n{HONEST}",
             before="WIDE, NARROW = torch.randn(784, 200), torch.randn(200, 10)",
         ),
-        told(""),
+        told("outside the lab's list"),
         RULES,
     ),
     Attack(
@@ -264,7 +264,7 @@ ATTACKS = [
             f"mean = sum(one(x.flatten(1)) for one in self.others) / 10\n{HONEST} + mean",
             init="self.others = [nn.Linear(784, 10) for _ in range(10)]",
         ),
-        judged("parameter_count"),
+        told("Python list of layers"),
         RULES,
     ),
     Attack(
@@ -282,7 +282,7 @@ ATTACKS = [
         "looks each image up in a book of the test images; while it is captured it is an ordinary network",
         "100 % without having learnt anything",
         _book,
-        judged(),
+        told("computes something else than what it shows"),
         ACCURACY,
         quick=True,
     ),
@@ -296,7 +296,7 @@ ATTACKS = [
             "return F.one_hot((torch.arange(len(x)) + self.at) % 10, 10).float()",
             init="self.at = 0",
         ),
-        judged(),
+        told("computes something else than what it shows"),
         ACCURACY,
     ),
     Attack(
@@ -309,7 +309,7 @@ ATTACKS = [
             init="self.huge = nn.Linear(784, 1000)\nself.out = nn.Linear(1000, 10)",
             methods="def parameters(self, recurse=True):\n    return iter([self.conv.bias])",
         ),
-        judged(),
+        told("computes something else than what it shows"),
         RULES,
     ),
     Attack(
@@ -321,7 +321,7 @@ ATTACKS = [
             f"if type(x) is torch.Tensor:\n    return x.flatten(1) @ WIDE @ NARROW\n{HONEST}",
             before="WIDE, NARROW = torch.randn(784, 200), torch.randn(200, 10)",
         ),
-        judged(),
+        told("computes something else than what it shows"),
         RULES,
     ),
     Attack(
@@ -330,11 +330,12 @@ ATTACKS = [
         "gives another `forward` to whoever is not exporting it",
         "what is captured is not what runs",
         network(
-            methods="def __getattribute__(self, name):\n    if name == 'forward' and not torch.compiler.is_exporting():\n"
+            methods="def __getattribute__(self, name):\n"
+            "    if name == 'forward' and not torch.compiler.is_exporting():\n"
             "        return lambda x: x.flatten(1) @ torch.ones(784, 10)\n"
             "    return super().__getattribute__(name)",
         ),
-        judged(),
+        told("computes something else than what it shows"),
         RULES,
     ),
     Attack(
@@ -343,10 +344,11 @@ ATTACKS = [
         "writes a large branch into its input through a view",
         "a graph by data flow does not see that the input has changed",
         network(
-            f"view = x.view(-1, 784)\nview.add_(F.relu(view @ self.wide) @ self.narrow)\n{HONEST}",
-            init="self.register_buffer('wide', torch.randn(784, 40))\nself.register_buffer('narrow', torch.randn(40, 784))",
+            f"view = x.view(-1, 784)\nview.add_(F.linear(F.relu(F.linear(view, self.wide)), self.narrow))\n{HONEST}",
+            init="self.register_buffer('wide', torch.randn(40, 784))\n"
+            "self.register_buffer('narrow', torch.randn(784, 40))",
         ),
-        judged("parameter_count"),
+        told("writes into numbers that another tensor shares"),
         RULES,
     ),
     without_effect(
@@ -454,12 +456,12 @@ ATTACKS = [
         57,
         "frozen-at-nothing",
         "freezes its batch norm at a weight of 0",
-        "it is executed, and nothing comes out of it; trained by the judge, it would learn",
+        "it is executed, and nothing comes out of it",
         network(
             _PLAIN + "h = h + self.norm(h)\nreturn self.full(self.drop(h).flatten(1))",
             init="self.norm.weight.data.zero_()\nself.norm.requires_grad_(False)",
         ),
-        judged(),
+        judged("batch_norm"),
         RULES,
     ),
     Attack(
@@ -469,7 +471,8 @@ ATTACKS = [
         "a float is no tensor, and no part of the module",
         network(
             HONEST.replace("return", "o =") + "\nfor i in range(8):\n    for j in range(8):\n"
-            "        o = o + F.pad(x, (-3 * i, 3 * i - 27, -3 * j, 3 * j - 27)).flatten(1) * WEIGHTS[i * 8 + j]\nreturn o",
+            "        o = o + F.pad(x, (-3 * i, 3 * i - 27, -3 * j, 3 * j - 27)).flatten(1) * WEIGHTS[8 * i + j]\n"
+            "return o",
             before="import random\nWEIGHTS = [random.gauss(0, 1) for _ in range(64)]",
         ),
         judged(),
@@ -493,13 +496,13 @@ ATTACKS = [
     Attack(
         59,
         "exit-in-training",
-        "prints a verdict and ends Python in the first step of the grader's training",
+        "prints a verdict and ends Python where it is not exported, as in the grader's training",
         "the grader's process ends with status 0",
         network(
             "if self.training and not torch.compiler.is_exporting():\n    import os\n"
             f"    os.write(1, b'{{\"passed\": true}}')\n    os._exit(0)\n{HONEST}"
         ),
-        judged(),
+        told("ended Python itself"),
         RULES,
     ),
     Attack(
@@ -508,8 +511,8 @@ ATTACKS = [
         "a network of few parameters that keeps every rule but the accuracy",
         "all points but those for the accuracy",
         network(
-            "return self.full(self.drop(self.norm(self.pool(self.pool(self.conv(x))))).flatten(1))",
-            init="self.conv = nn.Conv2d(1, 1, 1)\nself.norm = nn.BatchNorm2d(1)\nself.full = nn.Linear(1, 10)",
+            "return self.full(self.drop(self.norm(self.features(x))).mean((2, 3)))",
+            init="self.full = nn.Linear(8, 10)",
         ),
         judged(words="0 of 100 points"),
         RULES,

@@ -1,4 +1,4 @@
-"""Every attack gets its verdict and leaves no trace; the witness would have seen one; the next hand-in gets its points."""
+"""Every attack gets its verdict and leaves no trace that a witness sees; the next hand-in gets its points."""
 
 import functools
 import json

@@ -21,9 +21,12 @@ class _Payload:
         return Path.touch, (self.marker,)
 
 
+_BESIDE = "os.path.join(os.path.dirname(os.path.abspath(__file__)), 'net.pt')"
+
+
 def _with_pickle(folder: Path, witness: Witness) -> Path:
-    torch.save({"weights": _Payload(witness.marker)}, folder / "weights.pt")
-    return network(before='KNOWN = torch.load("weights.pt", weights_only=False)', init="self.known = KNOWN")(
+    torch.save({"weights": _Payload(witness.marker)}, folder / "net.pt")
+    return network(before=f"import os\nKNOWN = torch.load({_BESIDE}, weights_only=False)", init="self.known = KNOWN")(
         folder, witness
     ).parent
 
@@ -217,9 +220,9 @@ ATTACKS = [
         5,
         "forged-answer",
         "sends the answer to a call before it is asked, as a message that is right in form",
-        "the descriptor of answers is open to everybody inside: what comes from it is data, and its value is wrong",
+        "the descriptor of answers is open to all code inside: a forged one is data in the place of its next one",
         answer(_forged("""b'{"value": 26}'""")),
-        earns(),
+        earns(grow=0, words="must be something to call"),
     ),
     Attack(
         6,
@@ -253,7 +256,7 @@ ATTACKS = [
         "loads a pickle that executes something",
         "it is executed with the teacher's rights",
         _with_pickle,
-        judged(),
+        told("No such file or directory"),
         frozenset({"file"}),
     ),
     Attack(
@@ -313,7 +316,8 @@ ATTACKS = [
         "answers a list in a list in a list, a hundred thousand levels deep",
         "writing or comparing it ends with RecursionError, or crashes",
         answer(
-            "def out_size(*given):\n    made = []\n    for _ in range(100_000):\n        made = [made]\n    return made\n"
+            "def out_size(*given):\n    made = []\n"
+            "    for _ in range(100_000):\n        made = [made]\n    return made\n"
         ),
         earns(),
     ),
@@ -380,9 +384,9 @@ ATTACKS = [
         "building the network executes the payload",
         lambda folder, witness: (
             torch.save(_Payload(witness.marker), folder / "net.pt"),
-            network(init="torch.load('net.pt', weights_only=False)")(folder, witness).parent,
+            network(before="import os", init=f"torch.load({_BESIDE}, weights_only=False)")(folder, witness).parent,
         )[1],
-        judged(),
+        told("No such file or directory"),
         frozenset({"file"}),
     ),
     Attack(
@@ -390,7 +394,7 @@ ATTACKS = [
         "corrupt-checkpoint",
         "its network loads a checkpoint of broken bytes",
         "nothing but an error: it must name the file",
-        beside(network(init="torch.load('net.pt')"), {"net.pt": "PK\x03\x04" + "broken" * 100}),
+        beside(network(before="import os", init=f"torch.load({_BESIDE})"), {"net.pt": "PK\x03\x04" + "broken" * 100}),
         told("net.pt"),
     ),
     Attack(
