@@ -251,12 +251,14 @@ def _judged(graph: Graph, recipe: Recipe, found: Collected, rubric: Rubric, opti
     judgement = replace(judgement, notes=(*judgement.notes, *note))
     if options.mode != "audit" or found.hand_in is None:
         return judgement
+    sample = judge.Sample(options.share, options.secret)
     return judge.audited(
         judgement,
         found.hand_in,
+        rubric,
         judge.suspicions(judgement, found.hand_in, options.known, fresh),
-        judge.is_sampled(found.digest, options.share, options.secret),
-        options.share,
+        sample,
+        sample.draws(found.digest),
         lambda: _trained(graph, recipe, rubric, options),
     )
 
