@@ -213,6 +213,8 @@ def _reran(whole: Grade, found: Collected, rubric: Rubric, options: Options) -> 
     notes = [*reran.notes, *([f"it ended with an error: {reran.error}"] if reran.error else [])]
     try:
         return replace(whole, judgement=judge.by_rerun(reran.graph, rubric, reran.epochs_bound, notes))
+    except GraderError as error:
+        return replace(whole, state="grader error", message=str(error))
     except LabError as error:
         return replace(whole, state="student error", message=str(error))
 
