@@ -63,7 +63,7 @@ def _folder(folder: Path) -> Collected:
     files = sorted(_files_in(folder))
     if not files:
         raise CollectError(f"{folder} is empty: there is nothing to grade.")
-    digest = _digest([(path.relative_to(folder).as_posix(), path) for path in files])
+    digest = digest_of(folder)
     data = [path for path in files if path.suffix == ".lab"]
     notebooks = [path for path in files if path.suffix == ".ipynb"]
     copies = [path for path in notebooks if edition_of(read_copy(path)).name]
@@ -185,6 +185,11 @@ def _files_in(folder: Path) -> Iterator[Path]:
                 if count > MAX_FILES:
                     raise CollectError(f"{folder} holds more than {MAX_FILES:,} files: hand in what is graded alone.")
                 yield path
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 of all that a folder holds, by names and contents, hexadecimal. Raises CollectError."""
+    return _digest([(path.relative_to(folder).as_posix(), path) for path in sorted(_files_in(folder))])
 
 
 def _digest(files: list[tuple[str, Path]]) -> str:

@@ -5,13 +5,19 @@ One line in `nbgrader_config.py`, after `c = get_config()`:
     from lab.grading.nbgrader import sandboxed; sandboxed(c)
 
 Then the place of nbgrader's `Execute` is taken by `Sandboxed`: the copy's cells run in a sandbox, the lab's own checks
-here, and each check's cell gets the output that nbgrader reads its points from. And before anything is overwritten
-with the teacher's version, `Mended` takes nbgrader's metadata from cells that are there twice, over which nbgrader
-would stop with status 1, and leave later copies ungraded.
+here, and each check's cell gets the output that nbgrader reads its points from. Before that `Mended` gives each cell
+the metadata that were handed out with it, and takes them from any other: over a cell that is there twice nbgrader
+leaves the copy ungraded, over metadata of an old format the whole class.
 
-What can't be had in nbgrader: a check that a student deleted comes back only where `c.OverwriteCells.add_missing_cells`
-is on, which `sandboxed` switches on; an answer that has lost its metadata is graded, and formgrader does not show it as
-one. The assignment's own points (accuracy, parameters) are no exercise: `lab grade` gives them.
+What can't be had in nbgrader, and what mends it:
+
+- A check that a student deleted comes back only with `c.OverwriteCells.add_missing_cells`, which `sandboxed` sets. An
+  answer that has lost its metadata is graded, and formgrader does not show it as one.
+- nbgrader gives full points to a check without any output. A check that is the teacher's own, and not of the lab's
+  notebook, is therefore given an error here, and 0 points: grade it by hand, or in an assignment of its own.
+- A file under another name ("Copy of mnist_994.ipynb") is nothing that nbgrader knows, and one that is no JSON can't be
+  read: it tells them and grades the others. `lab grade` takes any name.
+- The assignment's own points (accuracy, parameters, epochs) are no exercise: `lab grade` gives them.
 """
 
 from pathlib import Path
@@ -19,14 +25,16 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from lab.course.copies import Copy, copy_of, grade_id_of, is_answer, is_check
+from lab.course.copies import Copy, ExerciseError, copy_of, grade_id_of, is_check
 from lab.course.exercises import Exercise
 from lab.course.plan import STUB, Edition, edition_of
 from lab.errors import LabError
 from lab.grading import doctor
 from lab.grading.answers import Session
+from lab.grading.collect import digest_of
 from lab.grading.exercises import try_copy
 from lab.grading.sandbox import SESSION_SECONDS, Limits, Sandbox
 
@@ -51,21 +59,51 @@ def sandboxed(c: Any) -> None:
 
 
 class Mended(NbGraderPreprocessor):  # type: ignore[misc]
-    """Takes nbgrader's metadata from all but one of the cells that share a grade_id."""
+    """Gives each cell the metadata that it was handed out with: one cell for each grade_id, and none for another."""
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
-        """The notebook, with one cell a grade_id: the last, and of answers the last that is not still open."""
+        """The notebook; of cells with one grade_id the last counts, of answers the last that is not still open."""
+        known = handed_out(resources["nbgrader"])
         places: dict[str, list[int]] = {}
-        for place, cell in enumerate(nb.cells):
-            if isinstance(cell.metadata.get("nbgrader"), dict) and grade_id_of(cell):
-                places.setdefault(grade_id_of(cell), []).append(place)
+        for place, (cell, mended) in enumerate(zip(nb.cells, copy_of(nb.cells).cells, strict=True)):
+            theirs = mended.metadata.pop("nbgrader", {})
+            name = theirs.get("grade_id")
+            cell.source = mended.source
+            cell.metadata = mended.metadata
+            if isinstance(name, str) and name in known:
+                places.setdefault(name, []).append(place)
+            elif name is not None:
+                self.log.warning("cell %d says that it is %r, which was not handed out.", place + 1, name)
         for name, found in places.items():
             done = [place for place in found if STUB not in nb.cells[place].source]
             kept = max(done or found)
+            nb.cells[kept].metadata["nbgrader"] = nbformat.from_dict(known[name])
             for place in set(found) - {kept}:
-                del nb.cells[place].metadata["nbgrader"]
                 self.log.warning("cell %d is another %r: cell %d counts.", place + 1, name, kept + 1)
         return nb, resources
+
+
+def handed_out(assignment: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """nbgrader's metadata of each cell that was handed out, by grade_id. assignment: nbgrader's names for it."""
+    with Gradebook(assignment["db_url"]) as gradebook:
+        notebook = gradebook.find_notebook(assignment["notebook"], assignment["assignment"])
+        points = {cell.name: cell.max_score for cell in notebook.grade_cells}
+        solutions, tasks = ({cell.name for cell in some} for some in (notebook.solution_cells, notebook.task_cells))
+        points |= {cell.name: cell.max_score for cell in notebook.task_cells}
+        return {
+            cell.name: {
+                "schema_version": 3,
+                "grade_id": cell.name,
+                "grade": cell.name in points and cell.name not in tasks,
+                "solution": cell.name in solutions,
+                "task": cell.name in tasks,
+                "locked": cell.locked,
+                "cell_type": cell.cell_type,
+                "checksum": cell.checksum,
+            }
+            | ({"points": points[cell.name]} if cell.name in points else {})
+            for cell in notebook.source_cells
+        }
 
 
 class Sandboxed(NbGraderPreprocessor):  # type: ignore[misc]
@@ -81,23 +119,27 @@ class Sandboxed(NbGraderPreprocessor):  # type: ignore[misc]
         if not edition.name:
             raise LabError("this notebook is none of the lab's: take lab.grading.nbgrader out of nbgrader_config.py.")
         doctor.require(())
-        folder = Path(resources.get("metadata", {}).get("path") or ".")
-        for number, exercise in enumerate(points(copy, edition, folder), 1):
-            for cell in nb.cells:
-                if is_check(cell) and grade_id_of(cell) == f"{exercise.name}-check":
-                    cell.outputs, cell.execution_count = [output(exercise)], number
+        folder = Path(resources["metadata"]["path"])
+        otherwise = f"not checked: it is no exercise of the lab's notebook {edition.name}."
+        try:
+            found = {exercise.name: exercise for exercise in points(copy, edition, folder)}
+        except ExerciseError as error:
+            found, otherwise = {}, str(error)
+        for number, cell in enumerate(filter(is_check, nb.cells), 1):  # every one: without an output it earns all
+            name = grade_id_of(cell).removesuffix("-check")
+            exercise = found.get(name) or Exercise(name, "exercise", False, 0, 0, otherwise)
+            cell.outputs, cell.execution_count = [output(exercise)], number
         return nb, resources
 
 
 def points(copy: Copy, edition: Edition, folder: Path) -> list[Exercise]:
-    """What each exercise of a copy in `folder` earns."""
+    """What each exercise of a copy in `folder` earns. Raises ExerciseError where none is answered."""
 
     def start() -> Session:
         return Session(Sandbox("lab.grading.session", hand_in=folder, limits=Limits(seconds=SESSION_SECONDS)))
 
-    if not any(is_answer(cell) for cell in copy.cells):
-        return []
-    return try_copy(copy, edition, start).report.exercises
+    seed = int(digest_of(folder)[:16], 16)  # the cases that are drawn: nobody knows them who has yet to write the copy
+    return try_copy(copy, edition, start, seed).report.exercises
 
 
 def output(exercise: Exercise) -> NotebookNode:
