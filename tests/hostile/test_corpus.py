@@ -53,7 +53,7 @@ def small(monkeypatch: pytest.MonkeyPatch, digits: data.Data) -> None:
             return Outcome(done.accuracy, len(done.history.epochs), 0.1, self.graph)
 
     limits = functools.partial(
-        grading.Limits, memory_mb=1500, processes=64, file_mb=32, printed_mb=2, tmp_mb=32, tmp_files=500
+        grading.Limits, memory_mb=1500, processes=64, file_mb=32, printed_mb=2, tmp_mb=200, tmp_files=500
     )
     monkeypatch.setattr(grading, "Limits", limits)
     monkeypatch.setattr(grading, "CODE_SECONDS", 10.0)
