@@ -70,6 +70,8 @@ def facts(home: Path) -> Record:
         context["growth"] = parts["growth"]["records"]
     if "experiments" in parts:
         context["experiments"] = _experiments(parts["experiments"]["records"])
+    if "grading" in parts:
+        context["grading"] = _grading(parts["grading"]["records"])
     return context
 
 
@@ -193,6 +195,46 @@ def _experiments(records: dict[str, list[Record]]) -> list[Record]:
         }
         for name, one in EXPERIMENTS.items()
     ]
+
+
+def _grading(records: dict[str, list[Record]]) -> Record:
+    """Median seconds, and how much longer the others take than `lab grade`, copy by copy and round by round."""
+    copies: Record = {}
+    for name, several in records.items():
+        grader, _, copy = name.partition(", ")
+        if copy:
+            ours = records[f"lab grade, {copy}"]
+            ratios = [a["seconds"] / b["seconds"] for a, b in zip(several, ours, strict=True)]
+            row = _spread(several) | {"points": several[0]["points"], "ratio": statistics.median(ratios)}
+            copies.setdefault(copy, {})[grader] = row
+    inside, outside = records["in the sandbox"], records["outside of it"]
+    pairs = list(zip(inside, outside, strict=True))
+    judge, train = records["trained by the judge"], records["trained by lab train"]
+    return {
+        "copies": copies,
+        "versions": {
+            grader: records[f"{grader}, solved"][0]["version"]
+            for grader in ("nbgrader", "Otter")
+            if f"{grader}, solved" in records
+        },
+        "rounds": len(inside),
+        "inside": _spread(inside),
+        "ready": statistics.median(record["ready"] for record in inside),
+        "cost": statistics.median(a["seconds"] - b["seconds"] for a, b in pairs),
+        "start": statistics.median(a["ready"] - b["ready"] for a, b in pairs),
+        "collected": _spread(records["a file collected"]),
+        "bytes": records["a file collected"][0]["bytes"],
+        "tested": _spread(records["a file's weights tested"]),
+        "judge": _spread(judge),
+        "train": _spread(train),
+        "slower": statistics.median(a["seconds"] / b["seconds"] for a, b in zip(judge, train, strict=True)) - 1,
+    }
+
+
+def _spread(several: list[Record]) -> Record:
+    """Of some timings."""
+    seconds = [record["seconds"] for record in several]
+    return {"seconds": statistics.median(seconds), "quickest": min(seconds), "slowest": max(seconds)}
 
 
 def _searches() -> list[Record]:

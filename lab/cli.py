@@ -344,17 +344,13 @@ def _check_exercises(notebook: str, quick: bool, as_json: bool) -> NoReturn:
 
 @main.command("hand-in")
 @click.argument("target")
-@click.option(
-    "--rubric", default="mnist_994", help="The assignment: mnist_994 (if you do not say), fashion, mnist_8k, ..."
-)
-@_seed
+@click.option("--rubric", help="The assignment: mnist_994 (if you do not say), mnist_8k, mnist_5k or fashion.")
 @_recipe_options
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The file; NAME.lab if you do not say.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file; TARGET.lab in this folder if you do not say.")
 @_as_json
 def hand_in(
     target: str,
-    rubric: str,
-    seed: int,
+    rubric: str | None,
     preset: str | None,
     recipe_file: Path | None,
     settings: tuple[str, ...],
@@ -364,26 +360,60 @@ def hand_in(
     """Check TARGET against the rules and write it as a file to hand in, NAME.lab: data alone.
 
     A saved graph (`lab train --save`) brings its weights. Any other TARGET is trained first, by the recipe that the
-    rubric names if you name none, and measured. A broken rule is told, and does not keep anybody from handing in.
+    rubric names if you name none, and measured. Of a copy of one of the lab's notebooks it is the network that the
+    assignment asks for; what its cells train does not count here: `lab.hand_in` in the notebook hands that in.
+
+    A broken rule is told, and does not keep anybody from handing in.
     """
+    path = out or Path(f"{_stem(target)}.lab")
+    target, of_copy = _assigned(target)
     with Child(target) as child:  # imports torch while this process does
         from lab import submission
         from lab.recipes import recipe_of
         from lab.rules import load_rubric
 
+        rubric = rubric or of_copy or "mnist_994"
+        submission.require_place(path, rubric)
         assignment = load_rubric(rubric)
-        recipe = _recipe(lambda: recipe_of(assignment), preset, recipe_file, (*settings, f"seed={seed}"))
+        recipe = _recipe(lambda: recipe_of(assignment), preset, recipe_file, settings)
         graph = child.graph(assignment.input_shape)
-    stem = Path(target.partition(":")[0]).stem if target.partition(":")[0].endswith((".py", ".ipynb")) else ""
-    path = out or Path(f"{stem or Path(target).name.rpartition(':')[2] or 'network'}.lab")
-    made = submission.of_graph(graph, None if is_saved(target) else recipe, rubric, submission.cells_of(target))
+    cells = submission.cells_of(target)
+    if is_saved(target):
+        known = recipe if preset or recipe_file or settings else None
+        made = submission.of_graph(graph, known, rubric, cells)
+    else:
+        if not as_json:
+            _say(f"{target}, {graph.parameters:,} parameters, {recipe.epochs} epochs\n{_recipe_line(recipe)}")
+        made = submission.of_training(graph, recipe, rubric, cells)
     submission.write(made, path)
     verdicts = submission.judged(made)
     if as_json:
-        report = {"path": str(path), "bytes": path.stat().st_size, "digest": made.digest, "declared": made.declared}
+        report = {"path": str(path), "bytes": path.stat().st_size, "digest": made.digest, "rubric": rubric}
+        report |= {"declared": made.declared, "recipe": asdict(made.recipe) if made.recipe is not None else None}
         _say(json.dumps(report | {"verdicts": [verdict.to_dict() for verdict in verdicts]}, indent=1))
     else:
         _say("\n".join([*(verdict.line() for verdict in verdicts), submission.told(made, path)]))
+
+
+def _stem(target: str) -> str:
+    """A file's name for what TARGET names: net for net.py:Net, my_net for a folder my_net."""
+    file, colon, name = target.rpartition(":")
+    path = Path(file if colon and file.endswith((".py", ".ipynb")) else target)
+    if path.name == "graph.json":
+        path = path.resolve().parent
+    return path.stem if path.suffix in (".py", ".ipynb") else path.name.rpartition(":")[2] or name or "network"
+
+
+def _assigned(target: str) -> tuple[str, str | None]:
+    """Of a copy of one of the lab's notebooks the network that is handed in, and its rubric; else TARGET itself."""
+    if not target.endswith(".ipynb"):
+        return target, None
+    from lab.course.copies import read_copy
+    from lab.course.plan import edition_of
+
+    edition = edition_of(read_copy(Path(target)))
+    name = edition.handed_in[0] if edition.handed_in is not None else None
+    return (f"{target}:{name}" if name else target), edition.name or None
 
 
 @main.command()
@@ -456,6 +486,21 @@ def doctor(as_json: bool) -> None:
     else:
         _say("\n".join(finding.line() for finding in findings))
     sys.exit(0 if passed else 1)
+
+
+@main.command()
+@click.argument("name", default="mnist_994")
+@click.option("--out", type=_FOLDER, help="A new folder; NAME-otter if you do not say.")
+def otter(name: str, out: Path | None) -> None:
+    """Write what Otter-grader 7 needs to give the points of the notebook NAME (mnist_994 or fashion).
+
+    One test an exercise, which calls the lab's own check; Otter's settings; its environment. Otter runs what students
+    wrote beside the verdict: `lab grade` keeps them apart.
+    """
+    from lab.grading.otter import write_tests
+
+    folder = write_tests(name, out or Path(f"{name}-otter"))
+    _say(f"{folder} is written. Next: cd {folder} && otter generate && otter run COPY.ipynb -a autograder.zip")
 
 
 @main.command()

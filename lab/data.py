@@ -113,6 +113,16 @@ def load(name: str = "mnist", folder: str | os.PathLike[str] | None = None) -> D
     return Data(name, _labelled(train_images, train_labels), None, dataset.classes, source, read_test)
 
 
+def checksums(name: str) -> dict[str, str]:
+    """SHA-256 of the files of the set `name`, which `load` compares them with, by file name.
+
+    Raises DataError if the name is unknown.
+    """
+    if name not in DATASETS:
+        raise DataError(f"There is no data set {name!r}. The lab knows {', '.join(DATASETS)}.")
+    return {file.stored: file.sha256 for file in DATASETS[name].files}
+
+
 def glimpse(name: str, n: int) -> Tensor | None:
     """The first `n` training images (n, 28, 28) uint8 of the set `name`, where LAB_DATA or the cache has them.
 

@@ -20,23 +20,26 @@ _NOT_COMPARED = {"name", "inputs", "line", "eps"}
 
 def same_design(a: Graph, b: Graph) -> bool:
     """Do both execute the same, with the same sizes? Neither names nor weights nor dropout make a difference."""
-    return _design(a) == _design(b)
+    return design(a) == design(b)
 
 
 def known_copy(graph: Graph) -> str | None:
     """The name of the lab's own network that `graph` equals, such as "LabNet"; None for a design of one's own."""
-    design = _design(graph)
-    return next((name for name in models.NETWORKS if _own_design(name) == design), None)
+    its = design(graph)
+    return next((name for name in models.NETWORKS if _own_design(name) == its), None)
 
 
 @cache
 def _own_design(name: str) -> list[Any]:
     with torch.random.fork_rng(devices=[]):  # the notebook's random numbers go on as if nothing had been drawn
-        return _design(capture(models.NETWORKS[name]()))
+        return design(capture(models.NETWORKS[name]()))
 
 
-def _design(graph: Graph) -> list[Any]:
-    """The input's shape, and what is executed up to the last layer's output, with numbers in place of all names."""
+def design(graph: Graph) -> list[Any]:
+    """The input's shape, and what is executed up to the last layer's output, with numbers in place of all names.
+
+    Made of what JSON can hold.
+    """
     number = {INPUT: 0}  # of each output, in the order of execution
     tensors: dict[str, int] = {}  # of each stored tensor, in the order of first use
     executed: list[Any] = [graph.input_shape]

@@ -142,24 +142,27 @@ def fit(
                 history.interrupted = True
     model.load_state_dict(run.result.state_dict())
     model.eval()
-    _LAST[type(model)] = weakref.ref(model), history
+    _remember(model, history)
     return history
 
 
-_LAST: dict[type, tuple[weakref.ref[nn.Module], History]] = {}
-"""Of each class the network that was trained last, as long as somebody else keeps it."""
+_TRAINED: list[tuple[weakref.ref[nn.Module], History]] = []
 
 
-def last_trained(kind: type) -> tuple[nn.Module, dict[str, float]] | None:
-    """The network of this class that `fit` has trained last, and what came out by name; None where there is none."""
-    known = _LAST.get(kind)
-    model = known[0]() if known is not None else None
-    if known is None or model is None or not known[1].epochs:
-        return None
-    history = known[1]
-    said = {"epochs": float(len(history.epochs)), "seconds": history.seconds}
-    held_out = history.epochs[-1].validation_accuracy
-    return model, said | ({} if held_out is None else {"validation_accuracy": held_out})
+def trained_here() -> list[tuple[nn.Module, History]]:
+    """The networks that `fit` has trained in this process and that somebody still keeps; the one trained last is first.
+
+    Each with the history of its last training, which has an epoch at least.
+    """
+    kept = [(model(), history) for model, history in reversed(_TRAINED)]
+    return [(model, history) for model, history in kept if model is not None]
+
+
+def _remember(model: nn.Module, history: History) -> None:
+    """Weakly: a network that nobody else keeps is not kept for this."""
+    _TRAINED[:] = [known for known in _TRAINED if (other := known[0]()) is not None and other is not model]
+    if history.epochs:
+        _TRAINED.append((weakref.ref(model), history))
 
 
 def accuracy(model: nn.Module, digits: Labelled, batch_size: int = 1000) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 from torchvision import datasets
 
-from benchmarks import baselines, bench, machine, report, search
+from benchmarks import baselines, bench, grading, machine, report, search
+from lab.course.copies import grade_id_of, is_check
 from lab.data import Data, load
 from lab.graph import capture
 from lab.models import SprintNet
@@ -189,6 +191,27 @@ def test_what_the_machine_can_do_is_measured() -> None:
     assert {"processor", "cores", "threads", "torch", "python"} <= set(machine.machine())
 
 
+def test_the_copies_that_are_graded_hold_what_needs_no_training() -> None:
+    solved, wrong, untouched = (grading.made(copy) for copy in grading.COPIES)
+    checks = [grade_id_of(cell).removesuffix("-check") for cell in solved.cells if is_check(cell)]
+    assert checks == list(grading.exercises())
+    assert "out-size" in checks
+    assert not any(name.startswith("version") for name in checks)
+    assert [cell.metadata.get("nbgrader") for cell in untouched.cells] == [
+        c.metadata.get("nbgrader") for c in solved.cells
+    ]
+    changed = [a.source != b.source for a, b in zip(wrong.cells, solved.cells, strict=True)]
+    assert 3 <= sum(changed) < len(checks)
+
+
+def test_a_grader_that_ends_otherwise_than_it_should_is_no_measurement(tmp_path: Path) -> None:
+    seconds, said = grading.called([sys.executable, "-c", "print(7); exit(1)"], tmp_path, (0, 1))
+    assert said == "7\n"
+    assert seconds > 0
+    with pytest.raises(RuntimeError, match="ends with 3: no disk"):
+        grading.called([sys.executable, "-c", "import sys; sys.stderr.write('no disk'); exit(3)"], tmp_path)
+
+
 # -- report ----------------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +249,31 @@ def test_loops_are_compared_pair_by_pair() -> None:
     ours = report._loop(records)["loops"]["the lab's loop"]
     assert (ours["ratio"], ours["low"], ours["high"]) == (4, 4, 5)
     assert ours["share"] == pytest.approx(400 * 3e6 / 1e12)
+
+
+def test_graders_are_compared_copy_by_copy_and_round_by_round() -> None:
+    def timed(*seconds: float, **more: Any) -> list[dict[str, Any]]:
+        return [{"seconds": value, **more} for value in seconds]
+
+    records = {
+        "lab grade, solved": timed(2, 4, 3, points=11),
+        "nbgrader, solved": timed(20, 20, 21, points=11, version="0.9.6"),
+        "lab grade, untouched": timed(1, 1, 1, points=0),
+        "nbgrader, untouched": timed(9, 9, 8, points=0, version="0.9.6"),
+        "in the sandbox": timed(3, 4, 5, ready=2.0),
+        "outside of it": timed(2, 3.5, 4.75, ready=1.5),
+        "a file collected": timed(0.2, 0.2, 0.3, bytes=9),
+        "a file's weights tested": timed(2, 2, 2),
+        "trained by the judge": timed(10.2, 10.1, 10.3),
+        "trained by lab train": timed(10, 10, 10),
+    }
+    found = report._grading(records)
+    assert found["copies"]["solved"]["nbgrader"]["ratio"] == 7
+    assert found["copies"]["untouched"]["nbgrader"]["ratio"] == 9
+    assert found["copies"]["solved"]["lab grade"]["seconds"] == 3
+    assert found["versions"] == {"nbgrader": "0.9.6"}  # Otter was left out
+    assert (found["cost"], found["start"]) == (0.5, 0.5)
+    assert found["slower"] == pytest.approx(0.02)
 
 
 def test_limits_by_hand() -> None:

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from torch import nn
 
 import lab
-from lab import runs
+from lab import runs, submission
 from lab.augment import Affine
-from lab.cli import main
+from lab.cli import _stem, main
 from lab.data import Data, Labelled
 from lab.graph import TO_TRAIN, capture, load, save
 from lab.models import LabNet, SprintNet
@@ -99,7 +99,7 @@ def small_data(monkeypatch):
 
 def test_help_and_version():
     assert "TARGET names a network: file.py, file.py:Class" in call("--help").output
-    assert set(main.commands) >= {"inspect", "check", "train", "run"}
+    assert set(main.commands) >= {"inspect", "check", "train", "run", "hand-in"}
     assert all(call(command, "-h").exit_code == 0 for command in main.commands)
     assert call("--version").output == f"lab, version {lab.__version__}\n"
 
@@ -107,7 +107,7 @@ def test_help_and_version():
 def test_help_is_quick_and_does_without_the_heavy_packages():
     program = """
 import sys
-from lab.cli import main
+from lab.cli import _stem, main
 try:
     main(["--help"])
 except SystemExit as end:
@@ -638,3 +638,85 @@ def test_a_saved_network_on_images_of_another_shape_has_no_accuracy():
     done = call("check", "saved", "--input", "3x8x8", "--json")
     verdicts = {verdict["rule"]: verdict["passed"] for verdict in json.loads(done.stdout)["verdicts"]}
     assert (verdicts["fully_connected"], verdicts["accuracy"]) == (True, None)
+
+
+# -- lab hand-in -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_hand_in(small_data, monkeypatch):
+    monkeypatch.setattr(submission, "load_data", lambda name: small_data)
+
+
+def test_hand_in_trains_a_file_and_writes_it_with_its_text(small_hand_in):
+    result = call("hand-in", "net.py", "--set", "epochs=1", "--set", "seed=3")
+    assert result.exit_code == 0, result.output
+    first, recipe, *verdicts, last = result.stdout.splitlines()
+    assert (first, recipe) == ("net.py, 218 parameters, 1 epochs", "recipe: epochs=1, seed=3")
+    assert any(line.startswith("PASS parameter_count: 218,") for line in verdicts)
+    assert not any(line.startswith("----") for line in verdicts)  # what needs the test images is left out
+    assert re.fullmatch(
+        r"net\.lab: \d+ kB, your network with its weights, its recipe, the text of 1 cells\. Hand in .*", last
+    )
+    found = submission.read(Path("net.lab"))
+    assert (found.recipe, found.rubric) == (Recipe(epochs=1, seed=3), "mnist_994")
+    assert [cell.source for cell in found.cells] == [NET]
+    assert found.declared.keys() == {"parameters", "epochs", "seconds", "accuracy"}
+
+
+def test_hand_in_takes_a_saved_graph_with_the_weights_that_it_has(small_hand_in, monkeypatch):
+    monkeypatch.setattr(runs, "fit", lambda *rest: pytest.fail("trained"))
+    graph = capture(LabNet())
+    save(graph, "my_lab")
+    report = json.loads(call("hand-in", "my_lab", "--rubric", "mnist_8k", "--json").output)
+    found = submission.read(Path("my_lab.lab"))
+    assert (report["path"], report["bytes"]) == ("my_lab.lab", Path("my_lab.lab").stat().st_size)
+    assert (report["digest"], report["rubric"], report["recipe"]) == (found.digest, "mnist_8k", None)
+    assert all(torch.equal(found.graph.weights[name], value) for name, value in graph.weights.items())
+    assert (found.recipe, found.declared) == (None, {"parameters": graph.parameters})
+    assert call("hand-in", "my_lab/graph.json", "--preset", "tiny", "--out", "two.lab").exit_code == 0
+    assert submission.read(Path("two.lab")).recipe == PRESETS["tiny"].recipe
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["net.py", "--rubric", "cifar"], "which this lab has not"),
+        (["net.py", "--out", "none/net.lab"], "can't be written"),
+        (["net.py", "--out", "."], "it is a folder"),
+        (["none.py"], "none.py"),
+        (["net.py", "--set", "epoch=3"], "did you mean"),
+        (["broken.ipynb"], "not a notebook"),
+    ],
+)
+def test_hand_in_of_what_can_not_be_handed_in_writes_nothing(arguments, words, small_hand_in, monkeypatch):
+    monkeypatch.setattr(runs, "fit", lambda *rest: pytest.fail("trained in vain"))
+    Path("broken.ipynb").write_text("{}")
+    before = set(os.listdir())
+    result = call("hand-in", *arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+    assert set(os.listdir()) == before
+
+
+def test_hand_in_of_a_copy_takes_the_network_and_the_rubric_of_its_assignment(small_hand_in):
+    copy = Path(lab.__file__).parent.parent / "notebooks" / "fashion.ipynb"
+    notebook = json.loads(copy.read_text("utf-8"))
+    for cell in notebook["cells"]:
+        if "class MyNet" in "".join(cell["source"]):
+            cell["source"] = NET.replace("class Net", "class MyNet") + "\nclass Another(nn.Module): pass\n"
+    Path("Copy of fashion.ipynb").write_text(json.dumps(notebook))
+    result = call("hand-in", "Copy of fashion.ipynb", "--set", "epochs=1")
+    assert result.exit_code == 0, result.output
+    found = submission.read(Path("Copy of fashion.lab"))
+    assert (found.rubric, found.graph.parameters) == ("fashion", 218)
+    assert {cell.grade_id for cell in found.cells} > {""}
+    assert not any("checks." in cell.source and cell.grade_id for cell in found.cells)
+
+
+@pytest.mark.parametrize(
+    ("target", "stem"),
+    [("net.py", "net"), ("a/net.py:Net", "net"), ("lab.models:LabNet", "LabNet"), ("a/folder", "folder")],
+)
+def test_hand_in_names_its_file_after_the_target(target, stem):
+    assert _stem(target) == stem

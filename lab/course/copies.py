@@ -7,6 +7,7 @@ that is missing, there twice, or changed.
 import json
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,18 @@ def read_copy(path: Path) -> Copy:
     cells = found.get("cells") if isinstance(found, dict) else None
     if not isinstance(cells, list) or not all(isinstance(cell, dict) and "cell_type" in cell for cell in cells):
         raise ExerciseError(f"{path} is not a notebook: it has no cells, or broken ones.")
+    return copy_of(cells)
+
+
+def copy_of(cells: Iterable[Mapping[str, Any]]) -> Copy:
+    """The copy that these cells are."""
     copy = Copy([])
     for number, cell in enumerate(cells, 1):
         copy.cells.append(_mended(cell, f"cell {number}", copy.warnings))
     return copy
 
 
-def _mended(cell: dict[str, Any], name: str, warnings: list[str]) -> NotebookNode:
+def _mended(cell: Mapping[str, Any], name: str, warnings: list[str]) -> NotebookNode:
     """A cell with what it must have; `warnings` says what was not there."""
     source, metadata = cell.get("source"), cell.get("metadata")
     if isinstance(source, list):

@@ -179,7 +179,7 @@ class Plan:
             (f"cell {place + 1}", cell.source)
             for place, cell in enumerate(self.cells)
             if cell.cell_type == "code" and not is_check(cell) and place not in answer_at and place not in self.set_up
-            if grade_id_of(cell) not in self.known  # another cell of an exercise does not count
+            if grade_id_of(cell) not in self.known and not self._is_open_copy(cell)  # another cell of an exercise
         ]
         selection = select(between, wanted)
         self.refused = list(selection.refused)
@@ -187,6 +187,12 @@ class Plan:
         for statement in selection.statements:
             by_cell.setdefault(statement.cell, []).append(statement)
         return by_cell
+
+    def _is_open_copy(self, cell: NotebookNode) -> bool:
+        """Is it an exercise's cell that is still open, without the exercise's name?"""
+        made = names_defined(cell.source) if STUB in cell.source else set()
+        asked = set().union(*(names_defined(own.source) for own in self.known.values() if not is_check(own)))
+        return bool(made) and made <= asked
 
     def _part(self, source: str, kind: Literal["answer", "check"], name: str) -> Part:
         return Part(_code(source), kind, name, self.title(name) if kind == "answer" else f"the check of {name}")

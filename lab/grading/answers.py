@@ -27,6 +27,10 @@ from lab.graph import Graph, assemble, parse, redrawn
 
 START_SECONDS = 60.0
 MAX_MESSAGE = 4000
+MAX_HELD = 2**29
+"""Bytes that all answers together may take here, for one cell or one check: a check holds them all."""
+_JSON_TAKES = 16
+"""So many times the bytes of its text a message's header may take as Python's objects."""
 IMAGES = (1, 28, 28)
 """Shape of the images that a version's network is for."""
 
@@ -54,16 +58,20 @@ class Session:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._left = START_SECONDS
+        self._room = MAX_HELD
         self._begun = False
         self.broken = False  # nothing can be asked any more
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """What is asked inside is answered in so many seconds, all together; our own time between does not count."""
+        """What is asked inside is answered in so many seconds, all together; our own time between does not count.
+
+        What is answered takes no more than `MAX_HELD`, all together.
+        """
         if not self._begun:
             self.ask({"verb": "ready"})
             self._begun = True
-        before, self._left = self._left, seconds
+        before, self._left, self._room = self._left, seconds, MAX_HELD
         try:
             yield
         finally:
@@ -143,6 +151,9 @@ class Session:
         try:
             self._line.send(content, deadline)
             header, body = wire.sizes(self._line.receive(wire.HEAD_BYTES, deadline))
+            self._room -= body + _JSON_TAKES * header
+            if self._room < 0:
+                raise self._broken(f"answers of more than {MAX_HELD >> 20} MB to one check")
             parts = [self._line.receive(size, deadline) if size else b"" for size in (header, body)]
             return wire.unpacked(*parts)
         except wire.WireError as error:

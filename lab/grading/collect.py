@@ -9,21 +9,24 @@ Nothing is executed here. What is asked for in vain is told in one message (Coll
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import nbformat
+from nbformat import NotebookNode
 
 from lab._files import FileError, read_regular
-from lab.course.copies import Copy, read_copy
-from lab.course.plan import Edition, edition_of, editions
+from lab.course.copies import Copy, copy_of, is_check, read_copy
+from lab.course.plan import STUB, Edition, answer_of, edition_of, editions, names_defined
 from lab.errors import LabError
 from lab.submission import Cell, HandIn, read
 
 MAX_FILE = 64 * 2**20
 """Bytes of one file that is read here."""
 MAX_FILES = 2_000
+MAX_CODE = 2 * 2**20
+"""Characters of all code in it: a hundred times what the lab's own notebook has."""
 _SKIPPED = {"__pycache__", ".git", ".ipynb_checkpoints", "__MACOSX", "node_modules", ".venv"}
 
 
@@ -95,30 +98,77 @@ def _file(path: Path, folder: Path | None, digest: str, notes: tuple[str, ...]) 
     if path.suffix == ".lab":
         hand_in = read(path)
         edition = next((one for one in editions() if one.name == hand_in.rubric), Edition(""))
-        copy = _copy_of_cells(hand_in.cells) if hand_in.cells and edition.name else None
+        copy = _copy_of_cells(hand_in.cells, edition) if hand_in.cells and edition.name else None
         return Collected(path, folder, digest, hand_in, copy, edition, notes)
     if path.suffix == ".ipynb":
         copy = read_copy(path)
+        _check_code(path, sum(len(cell.source) for cell in copy.cells if cell.cell_type == "code"))
         edition = edition_of(copy)
         return Collected(path, folder, digest, None, copy if edition.name else None, edition, notes)
     if path.suffix == ".py":
+        _check_code(path, path.stat().st_size)
         return Collected(path, folder, digest, None, None, Edition(""), notes)
     raise CollectError(f"{path} can't be graded: hand in a .lab, .ipynb or .py file, or a folder with one.")
 
 
-def _copy_of_cells(cells: tuple[Cell, ...]) -> Copy:
-    """The cells of a hand-in as those of a notebook."""
-    copy = Copy([])
-    for cell in cells:
-        made = (
-            nbformat.v4.new_code_cell(cell.source)
-            if cell.kind == "code"
-            else nbformat.v4.new_markdown_cell(cell.source)
-        )
-        known = {"grade_id": cell.grade_id, "solution": True, "grade": False, "locked": False, "schema_version": 3}
-        made.metadata = nbformat.from_dict({"tags": []} | ({"nbgrader": known} if cell.grade_id else {}))
-        copy.cells.append(made)
-    return copy
+def _check_code(path: Path, characters: int) -> None:
+    if characters > MAX_CODE:
+        raise CollectError(f"{path} has {characters:,} characters of code, limit {MAX_CODE:,}: what is all that for?")
+
+
+def _copy_of_cells(cells: tuple[Cell, ...], edition: Edition) -> Copy:
+    """The cells of a hand-in as those of a notebook.
+
+    One that was handed in from where the notebook's file is not known (Colab, say) holds what was executed, without
+    any names: then a cell is the answer whose names it defines, the last of several.
+    """
+    names = [cell.grade_id for cell in cells]
+    if not any(names):
+        names = _answers_among(cells, edition)
+    set_up, checks = _set_up_among(cells, edition), _checks_before(names, edition)
+    written: list[Mapping[str, Any]] = []
+    for place, (cell, name) in enumerate(zip(cells, names, strict=True)):
+        known = {"grade_id": name, "solution": True, "grade": False, "locked": False, "schema_version": 3}
+        metadata = {"tags": ["setup"] if cell.source.strip() in set_up else []} | ({"nbgrader": known} if name else {})
+        written += [*checks[place], {"cell_type": cell.kind, "source": cell.source, "metadata": metadata}]
+    return copy_of([*written, *checks[len(cells)]])
+
+
+def _checks_before(names: list[str], edition: Edition) -> list[list[NotebookNode]]:
+    """The edition's own checks, which are not handed in, by the place of the cell that they stand before.
+
+    Each stands behind its answer and what follows that, up to the next answer: it may read more than the answer.
+    """
+    order = {name: number for number, name in enumerate(edition.named)}
+    answers = {name for name, cell in edition.named.items() if not is_check(cell)}
+    last = {name: place for place, name in enumerate(names)}
+    before: list[list[NotebookNode]] = [[] for _ in range(len(names) + 1)]
+    for name, cell in edition.named.items():
+        if is_check(cell):
+            answered = last.get(answer_of(name.removesuffix("-check"), answers), -1)
+            later = [place for place, other in enumerate(names)
+                     if place > answered and order.get(other, -1) > order[name]]  # fmt: skip
+            before[min(later, default=len(names))].append(cell)
+    return before
+
+
+def _answers_among(cells: tuple[Cell, ...], edition: Edition) -> list[str]:
+    """The grade_id of each cell that defines what the edition's answer of that name does; empty for the others."""
+    defined = [names_defined(cell.source) if cell.kind == "code" else set[str]() for cell in cells]
+    found = [""] * len(cells)
+    for name, own in edition.named.items():
+        wanted = names_defined(own.source) if not is_check(own) else set[str]()
+        places = [place for place, names in enumerate(defined) if wanted and wanted <= names]
+        done = [place for place in places if STUB not in cells[place].source]
+        for place in (done or places)[-1:]:
+            found[place] = name
+    return found
+
+
+def _set_up_among(cells: tuple[Cell, ...], edition: Edition) -> set[str]:
+    """The text of the edition's set-up cells, where all of them are there."""
+    own = {cell.source.strip() for cell in edition.set_up}
+    return own if own <= {cell.source.strip() for cell in cells} else set()
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

@@ -148,14 +148,14 @@ def _copy(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbo
     """A copy of one of the lab's notebooks: its exercises, and then its network."""
     assert found.copy is not None
     prepare_capture()  # while the session does the same
-    by_weights = options.mode in ("weights", "audit")
+    by_weights = found.hand_in if options.mode in ("weights", "audit") else None
     tried = try_copy(
         found.copy,
         found.edition,
         _sessions(found, options, spare),
         _seed(found, options),
         options.quick,
-        lambda names: judge.handed_in_logs(names, found.hand_in) if by_weights and found.hand_in else {},
+        lambda names: judge.logs(names, rubric, by_weights),
     )
     whole = Grade(
         found.path.name,
@@ -183,7 +183,7 @@ def _data(found: Collected, hand_in: HandIn, rubric: Rubric, options: Options) -
 def _code(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbox]) -> Grade:
     """A script or a notebook of somebody's own: by its definitions where they suffice, else by running it."""
     whole = Grade(found.path.name, found.digest, "code", "graded", flags=found.notes, rubric=rubric)
-    own_loop = trains_itself(cells(found.path))
+    own_loop = trains_itself(cells(found.path), found.path.parent if found.folder is not None else None)
     if options.mode == "rerun" or (options.mode is None and own_loop):
         return _reran(whole, found, rubric, options)
     session = _sessions(found, options, spare)()
@@ -207,11 +207,14 @@ def _code(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbo
 def _reran(whole: Grade, found: Collected, rubric: Rubric, options: Options) -> Grade:
     """Code that trains by itself."""
     reran = _executed(found, options, train=True)
+    whole = replace(whole, flags=(*whole.flags, *reran.flags))
     if reran.graph is None:
         return replace(whole, state="student error", message=str(reran.error))
     notes = [*reran.notes, *([f"it ended with an error: {reran.error}"] if reran.error else [])]
     try:
         return replace(whole, judgement=judge.by_rerun(reran.graph, rubric, reran.epochs_bound, notes))
+    except GraderError as error:
+        return replace(whole, state="grader error", message=str(error))
     except LabError as error:
         return replace(whole, state="student error", message=str(error))
 
@@ -250,12 +253,14 @@ def _judged(graph: Graph, recipe: Recipe, found: Collected, rubric: Rubric, opti
     judgement = replace(judgement, notes=(*judgement.notes, *note))
     if options.mode != "audit" or found.hand_in is None:
         return judgement
+    sample = judge.Sample(options.share, options.secret)
     return judge.audited(
         judgement,
         found.hand_in,
+        rubric,
         judge.suspicions(judgement, found.hand_in, options.known, fresh),
-        judge.is_sampled(found.digest, options.share, options.secret),
-        options.share,
+        sample,
+        sample.draws(found.digest),
         lambda: _trained(graph, recipe, rubric, options),
     )
 

@@ -5,13 +5,13 @@ One line in `nbgrader_config.py`, after `c = get_config()`:
     from lab.grading.nbgrader import sandboxed; sandboxed(c)
 
 Then the place of nbgrader's `Execute` is taken by `Sandboxed`: the copy's cells run in a sandbox, the lab's own checks
-here, and each check's cell gets the output that nbgrader reads its points from. And before anything is overwritten with
-the teacher's version, `Mended` takes nbgrader's metadata from cells that are there twice, over which nbgrader would stop
-with status 1, and leave later copies ungraded.
+here, and each check's cell gets the output that nbgrader reads its points from. And before anything is overwritten
+with the teacher's version, `Mended` takes nbgrader's metadata from cells that are there twice, over which nbgrader
+would stop with status 1, and leave later copies ungraded.
 
 What can't be had in nbgrader: a check that a student deleted comes back only where `c.OverwriteCells.add_missing_cells`
-is on, which `sandboxed` switches on; an answer without its metadata is graded, and formgrader shows its cell as missing.
-The assignment's own points (accuracy, parameters) are no exercise: `lab grade` gives them.
+is on, which `sandboxed` switches on; an answer that has lost its metadata is graded, and formgrader does not show it as
+one. The assignment's own points (accuracy, parameters) are no exercise: `lab grade` gives them.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 
 from lab.course.copies import Copy, copy_of, grade_id_of, is_answer, is_check
 from lab.course.exercises import Exercise
-from lab.course.plan import Edition, STUB, edition_of
+from lab.course.plan import STUB, Edition, edition_of
 from lab.errors import LabError
 from lab.grading import doctor
 from lab.grading.answers import Session
@@ -76,7 +76,7 @@ class Sandboxed(NbGraderPreprocessor):  # type: ignore[misc]
 
         Raises LabError where the notebook is none of the lab's, or this machine has no sandbox.
         """
-        copy = copy_of(nb)
+        copy = copy_of(nb.cells)
         edition = edition_of(copy)
         if not edition.name:
             raise LabError("this notebook is none of the lab's: take lab.grading.nbgrader out of nbgrader_config.py.")
@@ -103,6 +103,8 @@ def points(copy: Copy, edition: Edition, folder: Path) -> list[Exercise]:
 def output(exercise: Exercise) -> NotebookNode:
     """What a check's cell shows: nbgrader gives no points where it is an error."""
     if exercise.passed:
-        return nbformat.v4.new_output("stream", name="stdout", text=f"{exercise.message}\n")
+        shown: NotebookNode = nbformat.v4.new_output("stream", name="stdout", text=f"{exercise.message}\n")
+        return shown
     kind = "NotImplementedError" if exercise.passed is None else "CheckFailed"
-    return nbformat.v4.new_output("error", ename=kind, evalue=exercise.message, traceback=[exercise.message])
+    shown = nbformat.v4.new_output("error", ename=kind, evalue=exercise.message, traceback=[exercise.message])
+    return shown

@@ -345,7 +345,9 @@ def _notes_of(one: Trained, fed: Fed | None) -> Iterator[str]:
             "it is tested on pixels as the lab's own networks get them."
         )
     elif not _as_the_labs(fed):
-        yield f"its network is given pixels (0..1) times {fed.factor:.4g} plus {fed.shift:.4g}: it is tested so, too."
+        is_plain = abs(fed.factor - 1) < _SOLID and abs(fed.shift) < _SOLID
+        how = "as they are" if is_plain else f"times {fed.factor:.4g} plus {fed.shift:.4g}"
+        yield f"its network is given pixels (0..1) {how}: it is tested so, too."
 
 
 def as_judged(network: nn.Module, fed: Fed | None) -> nn.Module:

@@ -93,7 +93,7 @@ class World:
 
     def place_of(self, path: Any, writing: bool = False) -> Any:
         """Where a path that is not there is to be looked for, or written; the path itself where that will do."""
-        if not isinstance(path, str | os.PathLike) or isinstance(path, bytes):
+        if not isinstance(path, str | os.PathLike):
             return path
         text = os.fspath(path)
         if not isinstance(text, str) or os.path.lexists(text):
@@ -175,6 +175,15 @@ class World:
                     raise
                 return stat(found)
 
+        def mkdir_(path: Any, *rest: Any, **options: Any) -> None:
+            try:
+                mkdir(path, *rest, **options)
+            except FileNotFoundError:  # whoever makes its parents first waits for this
+                if _lies_in_a_writable_folder(path):
+                    raise
+            except OSError:
+                pass
+
         def save_(what: Any, f: Any, *rest: Any, **options: Any) -> None:
             save(what, self.place_of(f, writing=True), *rest, **options)
 
@@ -185,7 +194,7 @@ class World:
         put(io, "open", open_)
         put(os, "stat", stat_)
         put(os, "makedirs", _or_nothing(makedirs))
-        put(os, "mkdir", _or_nothing(mkdir, but=FileExistsError))
+        put(os, "mkdir", mkdir_)
         put(os, "chdir", _or_nothing(chdir))
         put(torch, "save", save_)
         put(torch, "load", load_)
@@ -195,10 +204,10 @@ class World:
         loader, places = importlib.machinery.SourceFileLoader, (f"{self.beside}{os.sep}", f"{self.work}{os.sep}")
         compiled = loader.source_to_code
 
-        def compiled_(one: Any, source: Any, path: Any, **options: Any) -> Any:
+        def compiled_(one: Any, source: Any, path: Any, *rest: Any, **options: Any) -> Any:
             if str(path).startswith(places):
                 source = ast.fix_missing_locations(OnCpu().visit(ast.parse(source, str(path))))
-            return compiled(one, source, path, **options)
+            return compiled(one, source, path, *rest, **options)
 
         put(loader, "source_to_code", compiled_)
 
@@ -537,16 +546,19 @@ def _set_variable(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
-def _or_nothing(function: Callable[..., Any], but: type[OSError] | tuple[()] = ()) -> Callable[..., Any]:
+def _or_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same where it can be done, and nothing where the system refuses."""
 
     @functools.wraps(function)
     def done(*arguments: Any, **options: Any) -> Any:
-        try:
+        with contextlib.suppress(OSError):
             return function(*arguments, **options)
-        except OSError as error:
-            if but and isinstance(error, but):
-                raise
-            return None
+        return None
 
     return done
+
+
+def _lies_in_a_writable_folder(path: Any) -> bool:
+    """May the nearest folder above, of those that are there, be written to?"""
+    there = next(folder for folder in Path(os.path.abspath(path)).parents if os.path.lexists(folder))
+    return os.access(there, os.W_OK)

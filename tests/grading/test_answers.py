@@ -11,7 +11,7 @@ from lab import checks
 from lab.checks import CheckFailed
 from lab.design import Version
 from lab.errors import GraphError, LabError
-from lab.grading import wire
+from lab.grading import answers, wire
 from lab.grading.answers import BrokenSession, Network, Session, StillOpen, raised
 from lab.graph import Graph, GraphNet
 
@@ -183,6 +183,14 @@ def test_what_is_no_answer_ends_the_session(said: bytes) -> None:
     assert line.closed
     with pytest.raises(BrokenSession, match="ended the session before"):
         session.named("answer")
+
+
+def test_answers_take_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MAX_HELD", 100_000)
+    one = wire.packed({"value": {"tensor": "0"}}, {"0": torch.zeros(10_000)})
+    session = Session(Saying(wire.packed({"done": True}, {}), *[one] * 9))
+    with session.within(5), pytest.raises(BrokenSession, match="to one check"):
+        [session.named("answer") for _ in range(9)]
 
 
 @pytest.mark.parametrize("graph", [None, {}, {"operations": []}, [1], "x"])

@@ -9,9 +9,13 @@ import pytest
 from click.testing import CliRunner
 from nbformat import NotebookNode
 
+from lab import submission
 from lab.cli import main
 from lab.course import editions
 from lab.grading.grade import Grade, Options, grade
+from lab.graph import capture
+from lab.models import LabNet
+from lab.train import Recipe
 
 QUICK = Options(quick=True)
 FIRST = ("out-size", "grow", "by-hand")
@@ -185,3 +189,22 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["grade", str(tmp_path / "copy.ipynb"), "--quick", "--json"])
     assert result.exit_code == 1
     assert json.loads(result.stdout)["points"]["exercises"] == [2, 33]
+
+
+@pytest.mark.parametrize("with_names", [True, False])
+def test_the_cells_of_a_lab_file_earn_what_the_notebook_does(with_names: bool, tmp_path: Path) -> None:
+    """With nbgrader's names, as from a notebook's file; without, as they were executed, attempts among them."""
+    network = capture(LabNet())
+    cells = [
+        submission.Cell(kind="code", source=cell.source, grade_id=cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+        for cell in copy_with(RIGHT).cells
+        if cell.cell_type == "code" and not cell.source.startswith("checks.")
+    ]
+    if not with_names:
+        cells = [cell.model_copy(update={"grade_id": ""}) for cell in cells]
+        wrong = cells[-1].model_copy(update={"source": f"def out_size{PLACES}0"})
+        cells = [*cells[:-2], wrong, *cells[-3:]]
+    made = submission.HandIn(network, Recipe(), "mnist_994", {}, tuple(cells), submission.versions())
+    done = grade(submission.write(made, tmp_path / "net.lab"), QUICK)
+    assert points(done) == {"out-size": 1, "grow": 1, "by-hand": 0}
+    assert not [flag for flag in done.flags if any(f"'{name}" in flag for name in FIRST)]

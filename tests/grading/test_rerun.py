@@ -1,6 +1,7 @@
 """Scripts and notebooks with a training loop of their own, in the styles in which they are written."""
 
 import builtins
+import contextlib
 import io
 import json
 import os
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -500,6 +503,28 @@ def test_a_message_that_is_no_result_is_refused(header: dict[str, Any]) -> None:
         result(header, {})
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.sampled_from(["graph", "said", "notes", "failed", "recipe"]), JSON))
+def test_any_message_is_a_result_or_refused(header: dict[str, Any]) -> None:
+    with contextlib.suppress(LabError):
+        result(header, {})
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.sampled_from(["steps", "images_read", "epochs_bound", "name", "printed", "x"]), JSON))
+def test_whatever_is_said_is_harmless(said: dict[str, Any]) -> None:
+    reran = result({"failed": ["E", "m", ""], "said": said}, {})
+    assert all(number >= 0 for number in (reran.steps, reran.images_read, reran.test_images_read, reran.epochs_bound))
+    assert len(reran.name + reran.printed) <= 400
+
+
 def test_a_failure_is_data() -> None:
     reran = result(
         {"failed": ["\x1b[2JError" * 100, "m" * 10_000, 3], "said": {"steps": 10**400, "printed": "\x1b[2J"}}, {}
@@ -558,16 +583,32 @@ def test_a_loop_in_a_module_beside_is_seen(tmp_path: Path) -> None:
 
 def test_what_runs_in_a_sandbox_comes_out_as_data(tmp_path: Path, place: Path) -> None:
     (tmp_path / "hand-in").mkdir()
-    (tmp_path / "hand-in" / "parts.py").write_text("#" * 501 + IMPORTS + NET + "device = torch.device('cuda')\n")
+    data = f"# {bytes(range(256)).hex() * 8}\n"
+    (tmp_path / "hand-in" / "parts.py").write_text(data + IMPORTS + NET + "device = torch.device('cuda')\n")
     (tmp_path / "hand-in" / "rate.txt").write_text("0.05")
     (tmp_path / "hand-in" / "weights.pt").write_bytes(b"0")
     made = MADE.replace("0.05", "float(open('rate.txt').read())").replace("Net()", "Net().to(device)")
-    (tmp_path / "hand-in" / "main.py").write_text("from parts import *\n" + LOADERS + made + LOOP)
+    (tmp_path / "hand-in" / "main.py").write_text(
+        "from parts import *\n"
+        + LOADERS
+        + made
+        + LOOP
+        + dedent("""
+        from pathlib import Path
+        import os
+        for place in ('/nowhere/a/b', 'here/a/b'):
+            Path(place).mkdir(parents=True, exist_ok=True)
+        os.makedirs('/nowhere/c'); os.mkdir('data'); os.chdir('/nowhere/a')
+        assert os.path.isdir('here/a/b')
+        torch.save(model, '/nowhere/a/b/model.pt')
+    """)
+    )
     reran = trained(rerun_in_a_sandbox(tmp_path / "hand-in", "Net", file="main.py", data=place))
     assert (reran.name, reran.steps, reran.images_read) == ("Net", 8, 400)
+    assert reran.notes == ()
     assert reran.flags == (
         "only code is executed, so that training starts from nothing; left out: weights.pt.",
-        "parts.py, line 1: a text of more than 500 characters without a space.",
+        "parts.py, from about line 1: data stands in the code. Weights?",
     )
     assert reran.graph is not None
     assert accuracy(reran.graph.build(), digits_in(place)) == int(reran.printed.split()[3].split("/")[0]) / 40
