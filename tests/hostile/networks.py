@@ -112,7 +112,6 @@ ATTACKS = [
         ),
         told("overrides parameters()"),
         RULES,
-        quick=True,
     ),
     Attack(
         15,
@@ -282,7 +281,6 @@ ATTACKS = [
         _book,
         told("No such file or directory"),
         ACCURACY,
-        quick=True,
     ),
     Attack(
         27,

@@ -312,7 +312,6 @@ ATTACKS = [
         "a reader that recurses ends with RecursionError, or crashes",
         answer(_forged("b'[' * 100_000")),
         earns("session's own answers"),
-        quick=True,
     ),
     Attack(
         8,
