@@ -221,6 +221,14 @@ ATTACKS = [
     ),
     Attack(
         40,
+        "escapes-in-a-warning",
+        "odd syntax, of which Python warns, in a line with escapes",
+        "the warning quotes the line as it is, on the terminal of whoever reads the file",
+        answer(f"{RIGHT['out-size']}ONE = 1 is 1  # \x1b[2J\nTWO = 1or 2  # \x1b[2J\n"),
+        ALL,
+    ),
+    Attack(
+        40,
         "escapes-in-names",
         "a layer and a class with escapes in their names",
         "the terminal obeys",
