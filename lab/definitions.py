@@ -33,6 +33,7 @@ import json
 import linecache
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -208,7 +209,8 @@ _PYTHON_CELLS = re.compile(r"\s*%%(time|capture|prun|memit|debug|wandb|python3?|
 def compiled(cell: Cell) -> CodeType:
     """A notebook's cell, magic taken out; messages can quote its lines. Raises DefinitionsError."""
     try:
-        return compile(ast.Module(body(cell), type_ignores=[]), cell.name, "exec", dont_inherit=True)
+        with _without_warnings():
+            return compile(ast.Module(body(cell), type_ignores=[]), cell.name, "exec", dont_inherit=True)
     except _INVALID as error:
         raise DefinitionsError(_invalid(cell, error)) from error
 
@@ -221,11 +223,20 @@ def body(cell: Cell) -> list[ast.stmt]:
         raise DefinitionsError(_invalid(cell, error)) from error
 
 
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Python's warning of odd syntax quotes its line as it is: escapes in it would reach the terminal of who grades."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        yield
+
+
 def _parse(cell: Cell) -> list[ast.stmt]:
     text = cell.source
     if ", code cell " in cell.name or not cell.name.endswith(".py"):
         text = _without_magic(text)
-    tree = ast.parse(text, cell.name)
+    with _without_warnings():
+        tree = ast.parse(text, cell.name)
     linecache.cache[cell.name] = (len(text), None, text.splitlines(keepends=True), cell.name)  # messages can quote it
     return tree.body
 
@@ -251,6 +262,11 @@ def _invalid(cell: Cell, error: BaseException) -> str:
 
 
 def _statement(node: ast.stmt, cell: Cell, flags: int) -> Statement:
+    with _without_warnings():
+        return _compiled_statement(node, cell, flags)
+
+
+def _compiled_statement(node: ast.stmt, cell: Cell, flags: int) -> Statement:
     code = compile(ast.Module([node], type_ignores=[]), cell.name, "exec", flags, dont_inherit=True)
     without = code
     if any(_is_old_super(child) for child in ast.walk(node)):

@@ -68,11 +68,16 @@ def editions() -> list[Edition]:
 
 
 def edition_of(copy: Copy) -> Edition:
-    """The lab's edition that shares most grade_ids with the copy; an empty one where none shares any."""
+    """The lab's edition that shares most grade_ids with the copy; an empty one where none shares anything.
+
+    A copy that has lost all of them, with the rest of nbgrader's metadata, is known by the text of its checks.
+    """
     own = set(filter(None, map(grade_id_of, copy.cells)))
-    best, most = Edition(""), 0
+    texts = {cell.source.strip() for cell in copy.cells if cell.cell_type == "code"}
+    best, most = Edition(""), (0, 0)
     for edition in editions():
-        if (shared := len(edition.named.keys() & own)) > most:
+        checks = {cell.source.strip() for cell in edition.named.values() if is_check(cell)}
+        if (shared := (len(edition.named.keys() & own), len(checks & texts))) > most:
             best, most = edition, shared
     return best
 
@@ -120,7 +125,9 @@ class Plan:
         """The cells with the tag `setup`; without any, the code before the first exercise."""
         code = [place for place, cell in enumerate(self.cells) if cell.cell_type == "code"]
         tagged = {place for place in code if "setup" in self.cells[place].metadata.tags}
-        first = next((place for place in code if grade_id_of(self.cells[place])), len(self.cells))
+        answers = {n for cell in self.known.values() if not is_check(cell) for n in names_defined(cell.source)}
+        exercises = (n for n in code if grade_id_of(self.cells[n]) or answers & names_defined(self.cells[n].source))
+        first = next(exercises, len(self.cells))
         return tagged or {place for place in code if place < first}
 
     def _answered(self, places: list[int]) -> int | None:

@@ -12,7 +12,10 @@ import verdicts
 from attack import Attack, Gets
 
 README = Path(__file__).with_name("README.md")
-HEAD = "| line | attack | what it tries | without the defence | what it gets | seen in the open |\n|--:|---|---|---|---|---|"
+HEAD = (
+    "| line | attack | what it tries | without the defence | what it gets | seen in the open |\n"
+    "|--:|---|---|---|---|---|"
+)
 _ALL = [*verdicts.ATTACKS, *networks.ATTACKS, *machines.ATTACKS, *artefacts.ATTACKS]
 ATTACKS = sorted(_ALL, key=lambda attack: attack.line)
 

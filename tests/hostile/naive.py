@@ -100,7 +100,7 @@ def passes(check, names):
 def judged(path):
     """A file is executed, and its network looked at."""
     sys.path.insert(0, str(path.parent))
-    names = {"__name__": "__main__", "__file__": str(path)}
+    names = {"__name__": "net", "__file__": str(path)}
     sys.modules["__main__"].__dict__.update(accuracy=accuracy)
     try:
         exec(compile(path.read_text(), str(path), "exec"), names)

@@ -50,10 +50,10 @@ def small(monkeypatch: pytest.MonkeyPatch, digits: data.Data) -> None:
 
         def run(self, seed: int) -> Outcome:
             done = runs.train_graph(self.graph, digits, replace(self.recipe, seed=seed), progress=False)
-            return Outcome(done.accuracy, len(done.history.epochs), 0.1, self.graph)
+            return Outcome(done.accuracy, len(digits.test.labels), len(done.history.epochs), 0.1, self.graph)
 
     limits = functools.partial(
-        grading.Limits, memory_mb=1500, processes=64, file_mb=32, printed_mb=2, tmp_mb=32, tmp_files=500
+        grading.Limits, memory_mb=1500, processes=64, file_mb=32, printed_mb=2, tmp_mb=200, tmp_files=500
     )
     monkeypatch.setattr(grading, "Limits", limits)
     monkeypatch.setattr(grading, "CODE_SECONDS", 10.0)
@@ -109,14 +109,16 @@ def parameters(attacks: list[Attack]) -> list[Any]:
 
 
 @pytest.mark.parametrize("attack", parameters(ATTACKS))
-def test_an_attack_gets_its_verdict_and_leaves_no_trace(attack: Attack, witness: Witness, tmp_path: Path) -> None:
+def test_an_attack_gets_its_verdict_and_leaves_no_trace(
+    attack: Attack, witness: Witness, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "hand-in").mkdir()
     target = attack.make(tmp_path / "hand-in", witness)
     began = time.monotonic()
     done = graded(target)
     assert time.monotonic() - began < LONGEST
     check(done, attack.gets)
-    assert witness.traces(text_of(done)) == set()
+    assert witness.traces("".join([text_of(done), *capfd.readouterr()])) == set()
     if attack == [one for one in ATTACKS if one.line == attack.line][-1] and not attack.quick:
         assert honest_points(tmp_path, witness) == {"out-size": 1, "grow": 1, "by-hand": 0}
 

@@ -37,7 +37,11 @@ def _pickle_as_hand_in(folder: Path, witness: Witness) -> Path:
 
 def _link_in_a_folder(folder: Path, witness: Witness) -> Path:
     (folder / "helper.py").symlink_to(witness.labels)
-    source = 'def out_size(*given):\n    raise ValueError(open("/hand-in/helper.py").read() + open("helper.py").read())'
+    source = (
+        'def out_size(*given):\n    for name in ("helper.py", "/hand-in/helper.py"):\n        try:\n'
+        "            found = open(name).read()\n        except OSError:\n            continue\n"
+        "        raise ValueError(found)\n"
+    )
     return answer(source)(folder, witness).parent
 
 
@@ -121,7 +125,7 @@ def grow(*given):
 
 _PATCHED_PYTHON = """import builtins, sys
 builtins.abs = builtins.round = lambda *given: 0
-builtins.all = builtins.isinstance = lambda *given: True
+builtins.all = builtins.any = lambda *given: True
 builtins.AssertionError = type("AssertionError", (SystemExit,), {})
 sys.excepthook = sys.unraisablehook = lambda *given: None
 def out_size(*given):
@@ -266,7 +270,7 @@ ATTACKS = [
         "who unpickles it executes it; a grader that expects an archive stops with a traceback",
         _pickle_as_hand_in,
         refused("hand_in.lab"),
-        frozenset({"traceback", "stopped"}),
+        frozenset({"traceback"}),
     ),
     Attack(
         8,
@@ -308,7 +312,6 @@ ATTACKS = [
         "a reader that recurses ends with RecursionError, or crashes",
         answer(_forged("b'[' * 100_000")),
         earns("session's own answers"),
-        quick=True,
     ),
     Attack(
         8,
@@ -353,7 +356,7 @@ ATTACKS = [
     Attack(
         11,
         "patched-python",
-        "replaces abs, all, isinstance, AssertionError and the hooks for errors",
+        "replaces abs, all, any, AssertionError and the hooks for errors",
         "no comparison fails any more",
         answer(_PATCHED_PYTHON),
         earns(),
