@@ -112,9 +112,12 @@ class Session:
             return harmless(fault)[:MAX_MESSAGE]
         return graph_in(header, tensors, input_shape)
 
-    def found(self, file: str, input_shape: tuple[int, int, int]) -> Graph:
-        """The graph of the network that a file of the hand-in defines. Raises what looking for it raises."""
-        header, tensors = self.ask({"verb": "find", "file": file, "input_shape": input_shape})
+    def found(self, file: str, wanted: str, input_shape: tuple[int, int, int]) -> Graph:
+        """The graph of the network that a file of the hand-in defines: of this name, where there is one of it.
+
+        Raises what looking for it raises.
+        """
+        header, tensors = self.ask({"verb": "find", "file": file, "wanted": wanted, "input_shape": input_shape})
         return graph_in(header, tensors, input_shape)
 
     def steps(self, what: str | int, seed: int, number: int) -> list[Taken]:

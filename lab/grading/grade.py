@@ -189,7 +189,7 @@ def _code(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbo
     session = _sessions(found, options, spare)()
     try:
         with session.within(CODE_SECONDS):
-            entry = Entry(session.found(_inside(found), rubric.input_shape), None)
+            entry = Entry(session.found(_inside(found), NETWORK, rubric.input_shape), None)
     except SandboxError:
         raise
     except LabError as error:
@@ -221,7 +221,7 @@ def _reran(whole: Grade, found: Collected, rubric: Rubric, options: Options) -> 
 
 def _executed(found: Collected, options: Options, train: bool) -> Reran:
     where, file = (found.folder, _inside(found)) if found.folder is not None else (found.path, "")
-    return rerun(where, file=file, train=train, seed=options.seed, accepted=options.accepted)
+    return rerun(where, NETWORK, file=file, train=train, seed=options.seed, accepted=options.accepted)
 
 
 def _inside(found: Collected) -> str:
@@ -273,6 +273,8 @@ def _trained(graph: Graph, recipe: Recipe, rubric: Rubric, options: Options) -> 
         return judge.by_retraining(graph, recipe, rubric, options.seed, options.seeds)
 
 
+NETWORK = "MyNet"
+"""What the assignments call the network that is handed in: of several in a file it is the one that counts."""
 CODE_SECONDS = 120.0
 """For a script's definitions, and for its network to be built and captured."""
 

@@ -18,6 +18,7 @@ import select
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -95,10 +96,13 @@ class Session:
         found = graph_or_fault(called, network, (c, h, w))
         return ({"fault": found}, {}) if isinstance(found, str) else graph_message(found)
 
-    def find(self, file: str, input_shape: tuple[int, int, int], tensors: dict[str, Tensor]) -> _Reply:
-        """The graph of a file's network: `lab.targets` says how it is found."""
+    def find(self, file: str, wanted: str, input_shape: tuple[int, int, int], tensors: dict[str, Tensor]) -> _Reply:
+        """The graph of a file's network: the one with the wanted name, or its only one (`lab.targets` finds it)."""
         c, h, w = input_shape
-        return graph_message(targets.resolve(os.path.join(HAND_IN, file), (c, h, w)))
+        path = os.path.join(HAND_IN, file)
+        statements = definitions.parse(definitions.cells(Path(path))).statements
+        is_there = any(wanted in statement.binds for statement in statements)
+        return graph_message(targets.resolve(f"{path}:{wanted}" if is_there else path, (c, h, w)))
 
     def steps(self, what: str | int, seed: int, number: int, tensors: dict[str, Tensor]) -> _Reply:
         """Steps of training by a function of the student's."""

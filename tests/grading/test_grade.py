@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from lab import submission
 from lab.cli import main
 from lab.course import editions
+from lab.errors import LabError
 from lab.grading.grade import Grade, Options, grade
 from lab.graph import capture
 from lab.models import LabNet
@@ -208,3 +209,35 @@ def test_the_cells_of_a_lab_file_earn_what_the_notebook_does(with_names: bool, t
     done = grade(submission.write(made, tmp_path / "net.lab"), QUICK)
     assert points(done) == {"out-size": 1, "grow": 1, "by-hand": 0}
     assert not [flag for flag in done.flags if any(f"'{name}" in flag for name in FIRST)]
+
+
+TWO = """
+from torch import nn
+
+class Other(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(784, 10))
+
+class {name}(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(49, 10))
+"""
+
+
+def test_of_two_networks_in_a_file_the_one_with_the_assignments_name_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def keep(graph: Any, *others: Any) -> Any:
+        judged.append(graph.parameters)
+        raise LabError("not trained in this test")
+
+    monkeypatch.setattr("lab.grading.judge.by_retraining", keep)
+    (tmp_path / "net.py").write_text(TWO.format(name="MyNet"))
+    assert grade(tmp_path / "net.py").message == "not trained in this test"
+    assert judged == [500]
+    (tmp_path / "net.py").write_text(TWO.format(name="Another"))
+    done = grade(tmp_path / "net.py")
+    assert done.state == "student error"
+    assert "several networks" in done.message
