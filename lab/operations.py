@@ -661,7 +661,8 @@ class AdaptivePool(Windowed):
 
     def run(self, inputs: list[Tensor], tensors: dict[str, Tensor], training: bool) -> Tensor:
         if self.reduce == "max":
-            return torch.as_tensor(F.adaptive_max_pool2d(inputs[0], self.size))
+            pooled: Tensor = F.adaptive_max_pool2d(inputs[0], self.size)
+            return pooled
         return F.adaptive_avg_pool2d(inputs[0], self.size)
 
     def work(self, stored: dict[str, Sizes], shapes: list[Sizes]) -> int:

@@ -75,7 +75,7 @@ def trained_to(monkeypatch):
         right = [True] * round(1000 * accuracy) + [False] * round(1000 * (1 - accuracy))
         import torch
 
-        monkeypatch.setattr(design, "_right", lambda *_: torch.tensor(right))
+        monkeypatch.setattr(design, "right_of", lambda *_: torch.tensor(right))
 
     return end_at
 

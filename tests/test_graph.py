@@ -102,6 +102,15 @@ def test_every_operation_survives_capture_save_load_and_rebuild(tmp_path: Path) 
     assert kinds >= {"interpolate", "softmax"}
 
 
+def test_where_a_default_device_was_named_a_saved_graph_can_be_read(tmp_path: Path) -> None:
+    torch.set_default_device("cpu")  # as a notebook may; from here on functions that make tensors ask for it
+    try:
+        folder = save(capture(nn.Sequential(nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(4, 10))), tmp_path)
+        assert load(folder).parameters == 50
+    finally:
+        torch.set_default_device(None)
+
+
 @pytest.mark.parametrize("build", [SeedNet, LabNet])
 def test_the_labs_networks_rebuild_exactly(build: type[nn.Module]) -> None:
     model = shaken(build())

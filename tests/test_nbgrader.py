@@ -167,6 +167,7 @@ def check_export(course: Path, points: dict[str, dict[str, float]], whole: Noteb
     assert sum(points["ada"].values()) == most
 
 
+@pytest.mark.slow  # in `make test` the sandboxed course stands for it (tests/grading)
 def test_a_course_with_the_exercises_alone(course: Path) -> None:
     whole = reduced(source())
     points = run_course(course, whole, reduced(editions.solved_edition(NAME)), quick=True)
