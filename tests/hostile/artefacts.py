@@ -167,7 +167,7 @@ ATTACKS = [
         "an archive of 64 KB that unpacks to 64 MB (42.zip: to petabytes)",
         "memory or disk is full",
         text(archive({"manifest.json": bytes(64 * 2**20)}), "a.lab"),
-        refused("is no hand-in"),
+        refused("is compressed"),
         frozenset({"printed"}),
     ),
     Attack(
@@ -285,7 +285,7 @@ ATTACKS = [
     ),
     careless(43, "empty-notebook", "an empty file", text("", "a.ipynb"), refused("is not a notebook")),
     careless(43, "empty-script", "an empty file", text("", "net.py"), told("defines no network")),
-    careless(43, "empty-hand-in", "an empty file", text("", "a.lab"), refused("is no hand-in")),
+    careless(43, "empty-hand-in", "an empty file", text("", "a.lab"), refused("is empty")),
     careless(43, "empty-folder", "an empty folder", _empty, refused("is empty")),
     Attack(
         44,
