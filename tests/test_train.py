@@ -155,7 +155,11 @@ def test_ctrl_c_returns_the_history_so_far(few: Data, monkeypatch: pytest.Monkey
     original = train._Training.step
     monkeypatch.setattr(train._Training, "step", step)
     model = small()
-    history = fit(model, few, replace(QUICK, epochs=50))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        history = fit(model, few, replace(QUICK, epochs=50))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert history.interrupted
     assert len(history.epochs) == 1
     assert not model.training
