@@ -63,6 +63,8 @@ def try_copy(
     place of the edition's own, by name, from those. Raises ExerciseError where the copy has no exercise, and whatever
     `start` raises.
     """
+    if not edition.named:  # then the copy's own checks would count, and be executed here
+        raise ExerciseError("it is no copy of a notebook of the lab's: there is no check of ours for it.")
     plan = Plan(copy, edition, quick)
     if not plan.answers:
         raise ExerciseError("there is no answer to any of the notebook's exercises in it.")
@@ -203,7 +205,7 @@ class _Run:
             session = self._running(place)
             with session.within(PART_SECONDS), session.sheltered(), contextlib.redirect_stdout(said):
                 names = self.names | self._of_the_student(session, names_read(part.cell.source))
-                exec(compile(part.cell.source, part.title, "exec"), names)
+                exec(compile(part.cell.source, part.title, "exec"), names)  # a check of the lab's own edition
             self.outcomes[part.name] = None, said.getvalue().strip()
         except SandboxError:
             raise
@@ -218,7 +220,7 @@ class _Run:
                 found[name] = session.named(name)
             if name in self.names and not isinstance(found.get(name), Recipe):
                 self.flags.append(f"`{name}` is no recipe in this copy: the notebook's own was taken.")
-                del found[name]
+                found.pop(name, None)
         return found
 
     def _is_broken(self) -> bool:

@@ -1,6 +1,6 @@
 """One hand-in, graded: the points of its exercises, and the assignment's, each with the reason for what is missing.
 
-    print(grade("copy.ipynb", Options()).text())
+    print("\n".join(grade("copy.ipynb").lines()))
 
 Nothing here runs, imports or unpickles what a student wrote: that happens in a sandbox, out of which only data comes.
 """

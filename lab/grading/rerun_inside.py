@@ -173,7 +173,7 @@ class _Script:
                 changed = ast.fix_missing_locations(OnCpu().visit(node))
                 flags = self._flags if not isinstance(node, ast.ImportFrom) or node.module != "__future__" else 0
                 code = compile(ast.Module([changed], type_ignores=[]), cell.name, "exec", flags, dont_inherit=True)
-                exec(code, self.module.__dict__)
+                exec(code, self.module.__dict__)  # the student's: this is the inside
             except BaseException as error:  # SystemExit and KeyboardInterrupt, too
                 failed = _failed(error, self.files)
                 if isinstance(error, ImportError) and isinstance(node, ast.Import | ast.ImportFrom):
