@@ -450,9 +450,9 @@ def grade(
     For teachers: what a student wrote runs in a sandbox alone, and what decides comes out of it as data. Status 0 if
     all points are earned, 1 if some are missing, 2 if it can't be graded.
     """
-    from lab.grading.sandbox import SESSION_SECONDS, Limits, started_early
+    from lab.grading.sandbox import started_early
 
-    early = started_early(target, accepted, Limits(seconds=SESSION_SECONDS))  # imports torch while this process does
+    early = started_early(target, accepted)  # imports torch while this process does
     try:
         from lab.grading.grade import Options
         from lab.grading.grade import grade as graded

@@ -124,7 +124,7 @@ class Log:
 
     def entry(self, version: Version) -> Entry:
         """The same; gives what was measured."""
-        graph = graph_of(version)
+        graph = self.graph_for(version, self.recipe)
         key = (_structure(graph), self.recipe)
         if key not in self._known:
             accuracies: list[float] = []
@@ -143,7 +143,7 @@ class Log:
 
         A run that is interrupted is given back as far as it came, and is not kept.
         """
-        graph = graph_of(version)
+        graph = self.graph_for(version, recipe)
         key = (_structure(graph), recipe)
         if key not in self._runs:
             right: list[Tensor] = []
@@ -162,6 +162,10 @@ class Log:
             self._runs[key] = Trained(model, history, table, entry)
             self.entries.append(entry)
         return self._runs[key]
+
+    def graph_for(self, version: Version, recipe: Recipe) -> Graph:
+        """What a version's network executes, before it is trained with this recipe. Raises as `graph_of`."""
+        return graph_of(version)
 
     # -- the table ----------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from lab import fields
 from lab._capture import export, messages, proof, translate
 from lab._defaults import require_defaults
 from lab._files import FileError, read_regular, write_whole
+from lab._json import read_json
 from lab._modes import kept_modes
 from lab._terminal import printable
 from lab.errors import GraphError, first_fault
@@ -327,18 +328,8 @@ def _read(path: Path, limit: int) -> bytes:
 
 def parse(content: bytes) -> Document:
     """The JSON text of a graph, checked against the schema. Raises GraphError."""
-
-    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) < len(keys):
-            raise GraphError(f"graph.json: a key is given twice among {sorted(keys)[:8]}")
-        return dict(pairs)
-
-    def no_constant(text: str) -> float:
-        raise GraphError(f"graph.json: {text} is not a number that a graph may hold")
-
     try:
-        written = json.loads(content, object_pairs_hook=no_duplicates, parse_constant=no_constant)
+        written = read_json(content)
         if isinstance(written, dict) and type(written.get("version")) is int and written["version"] == 1:
             content = json.dumps(_from_version_1(written)).encode()
         return Document.model_validate_json(content)

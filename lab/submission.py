@@ -41,6 +41,7 @@ from torch import nn
 
 import lab
 from lab._files import FileError, read_regular, write_whole
+from lab._json import read_json
 from lab._terminal import harmless
 from lab.data import load as load_data
 from lab.errors import GraphError, LabError, first_fault
@@ -363,26 +364,8 @@ def _checked(name: str, content: bytes, kind: TypeAdapter[Any]) -> Any:
 
 def _parsed(name: str, content: bytes) -> Any:
     """JSON without what readers disagree about: keys given twice, NaN, numbers beyond what a machine has."""
-
-    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) < len(pairs):
-            raise ValueError("a key is given twice")
-        return dict(pairs)
-
-    def whole(text: str) -> int:
-        if len(text) > _MAX_DIGITS:
-            raise ValueError(f"a whole number has {len(text)} digits")
-        return int(text)
-
-    def finite(text: str) -> float:
-        if not math.isfinite(number := float(text)):
-            raise ValueError(f"{text[:20]} is no number")
-        return number
-
     try:
-        return json.loads(
-            content, object_pairs_hook=no_duplicates, parse_int=whole, parse_float=finite, parse_constant=finite
-        )
+        return read_json(content, _MAX_DIGITS)
     except (ValueError, RecursionError) as error:
         raise HandInError(f"does not follow the format: {name}: {harmless(str(error))[:200]}.") from error
 

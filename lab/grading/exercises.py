@@ -19,7 +19,7 @@ from lab.checks import draw_cases_from, forget_hints
 from lab.course import copies
 from lab.course.copies import Copy, ExerciseError, grade_id_of, is_check, points_of
 from lab.course.exercises import Exercise, Failure, Report, outcome
-from lab.course.plan import Edition, Part, Plan, names_defined, names_read
+from lab.course.plan import Edition, Part, Plan, names_defined, names_made, names_read
 from lab.definitions import Statement, parse
 from lab.errors import SandboxError
 from lab.grading.answers import IMAGES, Answer, Network, Session
@@ -180,7 +180,7 @@ class _Run:
         """Is it a statement of the student's whose only use would be something that is ours here: the data, the log?"""
         if part.kind != "own":
             return False
-        made = set().union(*(statement.binds for statement in parse([(part.name, part.cell.source)]).statements))
+        made = names_made(part.cell.source)
         return bool(made) and made <= self.names.keys() - self.theirs
 
     def _define(self, place: int, part: Part) -> None:

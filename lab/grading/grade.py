@@ -6,6 +6,7 @@ Nothing here runs, imports or unpickles what a student wrote: that happens in a 
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from lab.grading.exercises import Entry, try_copy
 from lab.grading.judge import Judgement
 from lab.grading.rerun import rerun, trains_itself
 from lab.grading.rerun_inside import Reran
-from lab.grading.sandbox import HAND_IN, SESSION_SECONDS, Limits, Sandbox
+from lab.grading.sandbox import HAND_IN, Sandbox, for_session
 from lab.grading.training import GraderError
 from lab.graph import Graph, prepare_capture
 from lab.recipes import recipe_of
@@ -199,7 +200,8 @@ def _code(found: Collected, rubric: Rubric, options: Options, spare: list[Sandbo
         entry = Entry(given.graph, given.recipe)
     finally:
         session.close()
-    if entry.recipe is None and "lab" in found.path.read_text(encoding="utf-8", errors="replace"):
+    names_lab = re.search(r"\blab\b", found.path.read_text(encoding="utf-8", errors="replace"))
+    if entry.recipe is None and names_lab:  # only the lab's own loop takes a recipe: others are not executed once more
         entry = replace(entry, recipe=_executed(found, options, train=False).recipe)
     return _with_judgement(whole, found, entry, rubric, options)
 
@@ -285,9 +287,7 @@ def _sessions(found: Collected, options: Options, spare: list[Sandbox]) -> Calla
     def start() -> Session:
         if spare:
             return Session(spare.pop())
-        limits = Limits(seconds=SESSION_SECONDS)
-        hand_in = found.folder or found.path
-        return Session(Sandbox("lab.grading.session", hand_in=hand_in, limits=limits, accepted=options.accepted))
+        return Session(for_session(found.folder or found.path, options.accepted))
 
     return start
 

@@ -27,7 +27,7 @@ import torch
 import lab
 from lab import runs
 from lab.data import checksums, load
-from lab.design import Entry, Log, Trained, Version, entry_of, graph_of, right_of
+from lab.design import Log, Trained, Version, entry_of, graph_of, right_of
 from lab.errors import DataError, LabError
 from lab.grading import sequential
 from lab.grading.training import GraderError, Outcome, Training
@@ -446,15 +446,11 @@ class BoundedLog(Log):
         super().__init__(log.data, log.recipe, log.seeds)
         self._rubric = rubric
 
-    def entry(self, version: Version) -> Entry:
-        """As Log's. Raises JudgeError as `check_bounds` does."""
-        check_bounds(graph_of(version), self.recipe, self._rubric)
-        return super().entry(version)
-
-    def train(self, version: Version, recipe: Recipe, watchers: Sequence[Any] = ()) -> Trained:
-        """As Log's. Raises JudgeError as `check_bounds` does."""
-        check_bounds(graph_of(version), recipe, self._rubric)
-        return super().train(version, recipe, watchers)
+    def graph_for(self, version: Version, recipe: Recipe) -> Graph:
+        """As Log's. Raises JudgeError as `check_bounds` does, too."""
+        graph = super().graph_for(version, recipe)
+        check_bounds(graph, recipe, self._rubric)
+        return graph
 
 
 class HandedInLog(BoundedLog):

@@ -36,7 +36,7 @@ from lab.grading import doctor
 from lab.grading.answers import Session
 from lab.grading.collect import digest_of
 from lab.grading.exercises import try_copy
-from lab.grading.sandbox import SESSION_SECONDS, Limits, Sandbox
+from lab.grading.sandbox import for_session
 
 BEFORE = (
     *("lab.grading.nbgrader.Mended", "nbgrader.preprocessors.ClearOutput", "nbgrader.preprocessors.DeduplicateIds"),
@@ -136,7 +136,7 @@ def points(copy: Copy, edition: Edition, folder: Path) -> list[Exercise]:
     """What each exercise of a copy in `folder` earns. Raises ExerciseError where none is answered."""
 
     def start() -> Session:
-        return Session(Sandbox("lab.grading.session", hand_in=folder, limits=Limits(seconds=SESSION_SECONDS)))
+        return Session(for_session(folder))
 
     seed = int(digest_of(folder)[:16], 16)  # the cases that are drawn: nobody knows them who has yet to write the copy
     return try_copy(copy, edition, start, seed).report.exercises

@@ -398,7 +398,13 @@ def _ready(number: int, event: int, deadline: float) -> bool:
     return bool(waiting.poll(1000 * _left(deadline)))
 
 
-def started_early(target: str, accepted: Collection[str], limits: Limits) -> Sandbox | None:
+def for_session(hand_in: Path, accepted: Collection[str] = ()) -> Sandbox:
+    """One with a session (`lab/grading/session.py`) for what was handed in. Raises SandboxError."""
+    limits = Limits(seconds=SESSION_SECONDS)
+    return Sandbox("lab.grading.session", hand_in=hand_in, limits=limits, accepted=accepted)
+
+
+def started_early(target: str, accepted: Collection[str]) -> Sandbox | None:
     """A session for the hand-in at `target`, before it is looked at: it imports torch while the caller does.
 
     None where there is nothing there that needs one. Raises SandboxError.
@@ -406,7 +412,7 @@ def started_early(target: str, accepted: Collection[str], limits: Limits) -> San
     path = Path(target)
     if path.is_symlink() or path.suffix == ".lab" or not path.exists():
         return None
-    return Sandbox("lab.grading.session", hand_in=path, limits=limits, accepted=accepted)
+    return for_session(path, accepted)
 
 
 def _left(deadline: float) -> float:

@@ -24,6 +24,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from lab._json import read_json
 from lab._terminal import harmless
 from lab.design import Version
 from lab.errors import LabError
@@ -85,7 +86,7 @@ def split(content: bytes) -> tuple[bytes, bytes]:
 def unpacked(header: bytes, body: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A message's header and tensors. Raises WireError."""
     try:
-        read = json.loads(header, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        read = read_json(header)
         tensors = load_tensors(body) if body else {}
     except (ValueError, TypeError, RecursionError, OverflowError, RuntimeError, SafetensorError) as error:
         raise WireError(f"a message can't be read: {error}") from error
@@ -104,16 +105,6 @@ def _check_sizes(header: int, body: int) -> None:
 def _stored(tensor: Tensor) -> Tensor:
     """One that can be written: whole, on the CPU, its numbers in a row, and nobody else's."""
     return torch.Tensor.detach(tensor).as_subclass(Tensor).resolve_conj().resolve_neg().cpu().contiguous().clone()
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key is given twice")
-    return dict(pairs)
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no number")
 
 
 # -- values as data ---------------------------------------------------------------------------------------------------
