@@ -18,7 +18,7 @@ def set_up() -> None:
     jsonschema, which nbformat brings along, takes 0.7 s more to import a grammar of addresses where that is installed.
     No schema of a notebook has an address, and jsonschema does without it.
     """
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # what is None there can't be imported
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)

@@ -24,6 +24,7 @@ from lab._terminal import harmless
 from lab.errors import LabError
 
 if TYPE_CHECKING:
+    from lab.grading.grade import Mode
     from lab.graph import Graph
     from lab.layers import Layer
     from lab.runs import Run
@@ -434,7 +435,7 @@ def _assigned(target: str) -> tuple[str, str | None]:
 @_as_json
 def grade(
     target: str,
-    mode: str | None,
+    mode: Mode | None,
     rubric: str | None,
     seed: int,
     seeds: int | None,
@@ -460,7 +461,7 @@ def grade(
         if early is not None:
             early.close()
         raise
-    options = Options(mode, rubric, seed, seeds, quick, accepted, share, secret, fresh)  # type: ignore[arg-type]
+    options = Options(mode, rubric, seed, seeds, quick, accepted, share, secret, fresh)
     done = graded(target, options, early)
     _say(json.dumps(done.to_dict(), indent=1) if as_json else "\n".join(done.lines()))
     if not as_json:

@@ -143,15 +143,15 @@ def schema() -> dict[str, Any]:
         "results.json": _Results,
         "cells.json": _Cells,
     }
-    inputs = [(name, "serialization", kind) for name, kind in kinds.items()]
-    by_name, shared = TypeAdapter.json_schemas(inputs)  # type: ignore[arg-type]
+    mode: Literal["serialization"] = "serialization"
+    by_name, shared = TypeAdapter.json_schemas([(name, mode, kind) for name, kind in kinds.items()])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A hand-in of The 99.4 Lab",
         "description": "The JSON files in NAME.lab, by name; weights.safetensors is the sixth.",
         "type": "object",
         "required": list(kinds),
-        "properties": {name: by_name[name, "serialization"] for name in kinds},
+        "properties": {name: by_name[name, mode] for name in kinds},
         "$defs": shared.get("$defs", {}),
     }
 

@@ -58,7 +58,7 @@ def sandboxed(c: Any) -> None:
     c.OverwriteCells.add_missing_cells = True
 
 
-class Mended(NbGraderPreprocessor):  # type: ignore[misc]
+class Mended(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader has no types
     """Gives each cell the metadata that it was handed out with: one cell for each grade_id, and none for another."""
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
@@ -106,7 +106,7 @@ def handed_out(assignment: dict[str, Any]) -> dict[str, dict[str, Any]]:
         }
 
 
-class Sandboxed(NbGraderPreprocessor):  # type: ignore[misc]
+class Sandboxed(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader has no types
     """Grades a copy of one of the lab's notebooks in a sandbox, in the place of nbgrader's `Execute`."""
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:

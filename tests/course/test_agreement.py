@@ -11,12 +11,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from far import Bare
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 from nbgrader.preprocessors import Execute
 from nbgrader.utils import determine_grade
 
+from benchmarks.bare import Bare
 from lab import checks
 from lab.course import plan
 from lab.course.copies import read_copy

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from far import Bare
 
+from benchmarks.bare import Bare
 from lab import checks
 from lab.checks import CheckFailed
 from lab.design import Version

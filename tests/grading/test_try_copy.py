@@ -2,9 +2,9 @@
 
 import nbformat
 import pytest
-from far import Bare
 from nbformat import NotebookNode
 
+from benchmarks.bare import Bare
 from lab.course import editions
 from lab.course.copies import Copy, ExerciseError, copy_of
 from lab.course.plan import Edition, edition_of
