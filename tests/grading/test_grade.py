@@ -13,7 +13,10 @@ from lab import submission
 from lab.cli import main
 from lab.course import editions
 from lab.errors import LabError
+from lab.grading import grade as grading
 from lab.grading.grade import Grade, Options, grade
+from lab.grading.judge import Judgement
+from lab.grading.rerun_inside import Reran
 from lab.graph import capture
 from lab.models import LabNet
 from lab.train import Recipe
@@ -241,3 +244,35 @@ def test_of_two_networks_in_a_file_the_one_with_the_assignments_name_is_judged(
     done = grade(tmp_path / "net.py")
     assert done.state == "student error"
     assert "several networks" in done.message
+
+
+def test_a_script_that_does_not_name_the_lab_is_executed_for_its_definitions_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(grading, "_executed", lambda *given, **options: asked.append(given) or Reran())
+    monkeypatch.setattr("lab.grading.judge.by_retraining", lambda *given: Judgement("retrain", ()))
+    (tmp_path / "net.py").write_text(TWO.format(name="MyNet") + "\nlabels = ['a label']\n")
+    assert grade(tmp_path / "net.py").state == "graded"
+    assert asked == []
+    (tmp_path / "net.py").write_text(TWO.format(name="MyNet") + "\nimport lab\n")
+    assert grade(tmp_path / "net.py").state == "graded"
+    assert len(asked) == 1
+
+
+def test_the_cases_depend_on_the_content_and_the_seed_and_on_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def keep(seed: int) -> None:
+        drawn.append(seed)
+        raise LabError("no more is needed here")
+
+    monkeypatch.setattr("lab.grading.exercises.draw_cases_from", keep)
+    for name, right, seed in (("a", RIGHT, 0), ("b", RIGHT, 0), ("c", {}, 0), ("d", RIGHT, 1)):
+        (tmp_path / name).mkdir()
+        with pytest.raises(LabError, match="no more"):
+            graded(copy_with(right), tmp_path / name, Options(quick=True, seed=seed))
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 3
