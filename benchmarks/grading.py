@@ -28,7 +28,6 @@ from lab import submission
 from lab.course import editions
 from lab.course.copies import grade_id_of, is_answer, is_check, points_of, read_copy
 from lab.course.plan import TRAINS, edition_of
-from lab.data import load
 from lab.grading.answers import Line, Session
 from lab.grading.collect import collect
 from lab.grading.exercises import try_copy
@@ -37,7 +36,6 @@ from lab.grading.sandbox import Sandbox
 from lab.grading.training import Training
 from lab.graph import capture, prepare_capture
 from lab.models import LabNet
-from lab.runs import train_graph
 from lab.train import Recipe
 
 NAME = "mnist_994"
@@ -57,8 +55,12 @@ def works(folder: Path) -> dict[str, Work]:
         nbformat.write(made(copy), path)
     graders: dict[str, Callable[[str, Path], Record]] = {
         "lab grade": lambda copy, path: by_the_lab(path),
-        "nbgrader": nbgrader(folder / "course", copies),
+        "nbgrader": nbgrader(folder / "course", copies, made("source")),
     }
+    whole = folder / "whole" / f"{NAME}.ipynb"
+    whole.parent.mkdir()
+    nbformat.write(editions.solved_edition(NAME), whole)
+    whole_course = nbgrader(folder / "whole-course", {"whole": whole}, editions._source(NAME))
     if python := os.environ.get(OTTER):
         graders["Otter"] = otter(folder / "otter", python)
 
@@ -67,6 +69,7 @@ def works(folder: Path) -> dict[str, Work]:
 
     return (
         {f"{grader}, {copy}": graded(grader, copy) for copy in COPIES for grader in graders}
+        | {"lab grade, whole": lambda: all_exercises(whole), "nbgrader, whole": lambda: whole_course("whole", whole)}
         | {"in the sandbox": lambda: answered(Sandbox("lab.grading.session"), copies["solved"])}
         | {"outside of it": lambda: answered(Bare(), copies["solved"])}
         | files_of_data(folder / "data")
@@ -91,8 +94,9 @@ def _again(work: Work, repeats: int, place: TemporaryDirectory[str]) -> Iterator
 
 
 def made(copy: str) -> NotebookNode:
-    """One of COPIES: set-up, answers and checks of the exercises that need no training."""
-    whole = editions.student_edition(NAME) if copy == "untouched" else editions.solved_edition(NAME)
+    """One of COPIES, or the teacher's: set-up, answers and checks of the exercises that need no training."""
+    editions_of = {"untouched": editions.student_edition, "source": editions._source}
+    whole = editions_of.get(copy, editions.solved_edition)(NAME)
     whole.cells = [cell for cell in whole.cells if _is_kept(cell)]
     if copy == "with mistakes":
         short = [cell for cell in whole.cells if is_answer(cell) and cell.source.count("\n    return ") == 1]
@@ -126,13 +130,17 @@ def by_the_lab(path: Path) -> Record:
     return {"seconds": seconds, "points": json.loads(said)["points"]["exercises"][0]}
 
 
-def nbgrader(course: Path, copies: dict[str, Path]) -> Callable[[str, Path], Record]:
-    """`nbgrader autograde` for one student, in a course that has handed out and collected the copies."""
-    source = course / "source" / NAME / f"{NAME}.ipynb"
-    source.parent.mkdir(parents=True)
-    whole = editions._source(NAME)
-    whole.cells = [cell for cell in whole.cells if _is_kept(cell)]
-    nbformat.write(whole, source)
+def all_exercises(path: Path) -> Record:
+    """The exercises of a whole copy, with the short trainings of a quick run; the assignment is not judged."""
+    seconds, said = called([sys.executable, "-m", "benchmarks.exercises", str(path)], path.parent)
+    return {"seconds": seconds, "points": float(said)}
+
+
+def nbgrader(course: Path, copies: dict[str, Path], source: NotebookNode) -> Callable[[str, Path], Record]:
+    """`nbgrader autograde` for one student, in a course that has handed out a notebook and collected the copies."""
+    place = course / "source" / NAME / f"{NAME}.ipynb"
+    place.parent.mkdir(parents=True)
+    nbformat.write(source, place)
     (course / "nbgrader_config.py").write_text(
         "c = get_config()\nc.CourseDirectory.course_id = 'bench'\nc.ExecutePreprocessor.timeout = 600\n"
     )
@@ -243,6 +251,7 @@ def trainings() -> dict[str, Work]:
             return {"seconds": training.run(0).seconds}
 
     def by_lab_train() -> Record:
-        return {"seconds": train_graph(graph, load("mnist"), recipe, progress=False).history.seconds}
+        said = called([sys.executable, "-m", "lab", "train", "--epochs", "1", "--json"], editions.ROOT)[1]
+        return {"seconds": json.loads(said)["runs"][0]["seconds"]}
 
     return {"trained by the judge": by_the_judge, "trained by lab train": by_lab_train}

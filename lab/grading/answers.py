@@ -60,6 +60,7 @@ class Session:
         self._left = START_SECONDS
         self._room = MAX_HELD
         self._begun = False
+        self._builders: dict[int, Builder] = {}  # by their number: each captures its network once
         self.broken = False  # nothing can be asked any more
 
     @contextmanager
@@ -178,8 +179,10 @@ class Session:
             raise self._broken(str(error)) from error
 
     def _stand_in(self, far: wire.Far) -> Any:
-        kinds = {"network": Network, "builder": Builder, "function": Answer}
-        return kinds[far.kind](self, far)
+        kinds = {"network": Network, "function": Answer}
+        if far.kind != "builder":
+            return kinds[far.kind](self, far)
+        return self._builders.setdefault(far.number, Builder(self, far))  # a check asks for a version again and again
 
 
 def graph_in(header: Mapping[str, Any], tensors: dict[str, Tensor], input_shape: tuple[int, int, int]) -> Graph:

@@ -569,6 +569,10 @@ def _covered(folder: Path, inside: str) -> list[str]:
     return options
 
 
+_PASSED_ON = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "LAB_QUICK")
+"""Variables of ours that decide what is computed: inside it has to be the same, a quick run's recipe too."""
+
+
 def _variables(threads: int) -> list[str]:
     """bubblewrap's options for the environment: nothing of ours but these."""
     path = os.pathsep.join([LAB, *(f"{PACKAGES}/{number}" for number in range(len(_site_packages())))])
@@ -588,5 +592,5 @@ def _variables(threads: int) -> list[str]:
         "GOMP_SPINCOUNT": "20000",
         **dict.fromkeys(names, str(threads)),
     }
-    kept = {name: os.environ[name] for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY") if name in os.environ}
+    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return [word for name, value in (values | kept).items() for word in ("--setenv", name, value)]

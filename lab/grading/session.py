@@ -128,8 +128,11 @@ class Session:
         return {"value": writer.written(value)}, writer.tensors
 
     def _keep(self, value: Any) -> int:
-        self._kept.append(value)
-        return len(self._kept) - 1
+        """The number of a value: the same for the same object."""
+        known = next((number for number, kept in enumerate(self._kept) if kept is value), None)
+        if known is None:
+            self._kept.append(value)
+        return len(self._kept) - 1 if known is None else known
 
 
 def graph_message(graph: Graph) -> _Reply:

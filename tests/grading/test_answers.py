@@ -107,6 +107,24 @@ def test_a_version_brings_a_network_that_is_rebuilt_here(session: Session) -> No
     assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), made.parameters(), strict=True))
 
 
+def test_a_versions_network_is_captured_once_however_often_it_is_asked_for(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = defined(session, "def answer():\n    return Version(models.TinyNet, 'a target', 4000, 30, 0.98)")
+    asked: list[str] = []
+    exchange = session.ask
+
+    def ask(header: Any, *tensors: Any) -> Any:
+        asked.append(header["verb"])
+        return exchange(header, *tensors)
+
+    monkeypatch.setattr(session, "ask", ask)
+    assert isinstance(answer().build(), GraphNet)
+    assert isinstance(answer().build(), GraphNet)
+    assert asked.count("graph") <= 1  # another test may have asked for it before
+    assert asked.count("call") == 2 + asked.count("graph")
+
+
 def test_a_check_says_the_same_as_in_the_notebook(session: Session) -> None:
     source = "def answer(n, kernel, stride=1, pad=0):\n    return n - kernel"
     here: dict[str, Any] = {}

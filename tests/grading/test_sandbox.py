@@ -12,7 +12,8 @@ import pytest
 
 from lab.errors import SandboxError
 from lab.grading import _cgroup, _seccomp, sandbox
-from lab.grading.sandbox import Ended, Limits, Sandbox
+from lab.grading.answers import Session
+from lab.grading.sandbox import Ended, Limits, Sandbox, for_session
 
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is a sandbox on Linux alone")
@@ -91,6 +92,15 @@ def test_it_works_beside_a_thousand_open_files() -> None:
 
 
 # -- what it finds inside ---------------------------------------------------------------------------------------------
+
+
+def test_a_quick_run_is_one_inside_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("1", "0"):
+        monkeypatch.setenv("LAB_QUICK", value)
+        session = Session(for_session(tmp_path))
+        session.define("from lab.switches import is_on\nquick = is_on('LAB_QUICK')", "a cell")
+        assert session.named("quick") is (value == "1")
+        session.close()
 
 
 def test_what_notebooks_do_works_inside() -> None:
