@@ -17,7 +17,7 @@ from witness import Witness
 
 from lab import data, runs
 from lab.errors import LabError
-from lab.grading import exercises, judge, rerun
+from lab.grading import exercises, judge, rerun, sandbox
 from lab.grading import grade as grading
 from lab.grading.grade import Grade, Options, grade
 from lab.grading.training import Outcome
@@ -53,9 +53,9 @@ def small(monkeypatch: pytest.MonkeyPatch, digits: data.Data) -> None:
             return Outcome(done.accuracy, len(digits.test.labels), len(done.history.epochs), 0.1, self.graph)
 
     limits = functools.partial(
-        grading.Limits, memory_mb=1500, processes=64, file_mb=32, printed_mb=2, tmp_mb=200, tmp_files=500
+        sandbox.Limits, memory_mb=1500, processes=64, file_mb=32, printed_mb=2, tmp_mb=200, tmp_files=500
     )
-    monkeypatch.setattr(grading, "Limits", limits)
+    monkeypatch.setattr(sandbox, "Limits", limits)
     monkeypatch.setattr(grading, "CODE_SECONDS", 10.0)
     monkeypatch.setattr(exercises, "PART_SECONDS", 4.0)
     monkeypatch.setattr(rerun, "TO_DEFINE", replace(rerun.TO_DEFINE, seconds=12.0, memory_mb=1500))
