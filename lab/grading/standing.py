@@ -1,0 +1,155 @@
+"""Where does each student of a class stand? Data, which everything that is shown of a class is made of.
+
+A `Delivery` is what somebody handed in and when; a `Standing` what it earned. Points that a person gave by hand stand
+in the place of those that were worked out. What is late loses points as the rubric says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+State = Literal["graded", "student error", "grader error", "waiting", "missing"]
+"""graded; student error: nothing could be graded, and that is the hand-in's fault; grader error: it is ours, and costs
+no points; waiting: not graded yet; missing: nothing was handed in."""
+
+
+@dataclass(frozen=True, order=True)
+class Student:
+    """One of the class, as the roster has them; without a roster as the platform calls them."""
+
+    id: str  # what tells two students apart; a file's name is made of it
+    name: str = ""
+    email: str = ""
+
+    @property
+    def shown(self) -> str:
+        """For a person: the name where there is one."""
+        return self.name or self.id
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a student handed in: one attempt."""
+
+    student: Student
+    files: Mapping[str, Path]  # where each file lies, by the name that the student gave it, with "/" for folders
+    submitted: datetime | None = None  # aware; None where nobody says
+    attempt: int = 1
+    late: bool = False  # the platform's own mark
+    claimed: bool = False  # is `submitted` what the student's side says (a commit's date), and not the platform?
+    partners: tuple[Student, ...] = ()  # who handed it in together with this one
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For a person: the file, or how many there are."""
+        return next(iter(self.files)) if len(self.files) == 1 else f"{len(self.files)} files"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Points that a person gave, with the reason."""
+
+    item: str  # an exercise's or a rule's name
+    points: float
+    comment: str
+    by: str  # who gave them
+    given: datetime
+
+
+@dataclass(frozen=True)
+class Item:
+    """An exercise or a rule of the assignment, as one student has it."""
+
+    kind: Literal["exercise", "rule"]
+    name: str
+    title: str  # "exercise 3"; of a rule its name in words
+    passed: bool | None  # None while it is open, or was not measured
+    points: float  # that count: given by hand, else earned
+    max_points: float
+    figure: str  # of a rule: what was found, and the limit
+    message: str  # what the check or the rule says, or what to do
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One student: what was handed in, and what it earned."""
+
+    student: Student
+    state: State
+    message: str = ""  # what went wrong, where something did
+    delivery: Delivery | None = None
+    items: tuple[Item, ...] = ()
+    off: float = 0.0  # points that being late costs
+    late_by: str = ""  # for a person: "1 day 3 hours late, 10 % off"; empty where it is in time
+    result: Mapping[str, Any] = field(default_factory=dict)  # the job's result (`lab/grading/job.py`); {} without one
+    earlier: int = 0  # results that this one has replaced
+
+    @property
+    def points(self) -> float:
+        """What counts: of all items, less what being late costs."""
+        return max(0.0, sum(item.points for item in self.items) - self.off)
+
+    @property
+    def max_points(self) -> float:
+        """To be had."""
+        return sum(item.max_points for item in self.items)
+
+    @property
+    def grade(self) -> Mapping[str, Any]:
+        """`Grade.to_dict()`; {} where nothing was graded."""
+        found: Mapping[str, Any] = self.result.get("grade", {})
+        return found
+
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        """What the grade rests on, to be shown: layers, curve, mistakes."""
+        found: Mapping[str, Any] = self.result.get("evidence", {})
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        files = None
+        if self.delivery is not None:
+            files = {
+                "files": list(self.delivery.files),
+                "submitted": self.delivery.submitted.isoformat() if self.delivery.submitted else None,
+                "attempt": self.delivery.attempt,
+                "late": self.delivery.late,
+                "claimed": self.delivery.claimed,
+                "notes": list(self.delivery.notes),
+            }
+        return {
+            "student": asdict(self.student),
+            "state": self.state,
+            "message": self.message,
+            "delivery": files,
+            "items": [_item(one) for one in self.items],
+            "points": self.points,
+            "max_points": self.max_points,
+            "off": self.off,
+            "late_by": self.late_by,
+            "earlier": self.earlier,
+            "result": dict(self.result),
+        }
+
+
+def _item(item: Item) -> dict[str, Any]:
+    mark = item.mark
+    by_hand = None if mark is None else asdict(mark) | {"given": mark.given.isoformat()}
+    return {name: value for name, value in vars(item).items() if name != "mark"} | {"mark": by_hand}
+
+
+@dataclass(frozen=True)
+class Class:
+    """Everything that a page, a table or an export of a class is made of."""
+
+    title: str  # the rubric's
+    standings: Sequence[Standing]  # by student
+    unmatched: Sequence[str] = ()  # what was found and belongs to nobody: for a person, a line each
+    notes: Sequence[str] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)  # of the rubric's rules: {"parameter_count": 20000, …}
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # lab, judge, seed, mode, date
