@@ -5,10 +5,12 @@ in the place of those that were worked out. What is late loses points as the rub
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from lab.rules import Rubric
 
 State = Literal["graded", "student error", "grader error", "waiting", "missing"]
 """graded; student error: nothing could be graded, and that is the hand-in's fault; grader error: it is ours, and costs
@@ -41,11 +43,6 @@ class Delivery:
     claimed: bool = False  # is `submitted` what the student's side says (a commit's date), and not the platform?
     partners: tuple[Student, ...] = ()  # who handed it in together with this one
     notes: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """For a person: the file, or how many there are."""
-        return next(iter(self.files)) if len(self.files) == 1 else f"{len(self.files)} files"
 
 
 @dataclass(frozen=True)
@@ -153,3 +150,52 @@ class Class:
     notes: Sequence[str] = ()
     limits: Mapping[str, float] = field(default_factory=dict)  # of the rubric's rules: {"parameter_count": 20000, …}
     provenance: Mapping[str, Any] = field(default_factory=dict)  # lab, judge, seed, mode, date
+
+
+# -- from a result ----------------------------------------------------------------------------------------------------
+
+
+def items_of(grade: Mapping[str, Any]) -> list[Item]:
+    """The exercises and rules of a `Grade.to_dict()`, in their order."""
+    exercises = [
+        Item("exercise", one["name"], one["title"], one["passed"], one["points"], one["max_points"], "", one["message"])
+        for one in grade.get("exercises", ())
+    ]
+    verdicts = (grade.get("assignment") or {}).get("verdicts", ())
+    return [*exercises, *map(_rule, verdicts)]
+
+
+def _rule(verdict: Mapping[str, Any]) -> Item:
+    name, figure = str(verdict["rule"]), f"{verdict['figure']}, {verdict['limit']}"
+    title = name.replace("_", " ")
+    return Item(
+        "rule", name, title, verdict["passed"], verdict["points"], verdict["max_points"], figure, verdict["hint"]
+    )
+
+
+def standing_of(
+    student: Student,
+    delivery: Delivery | None,
+    result: Mapping[str, Any],
+    everything: Sequence[Item],
+    marks: Mapping[str, Mark],
+    rubric: Rubric,
+) -> Standing:
+    """Where a student stands: by the result, the points given by hand, and the rubric's rule for what is late.
+
+    everything: the items that there are in the class; those that the result has not are open, without points.
+    """
+    grade: Mapping[str, Any] = result["grade"] if result else {}
+    earned = {item.name: item for item in items_of(grade)}
+    items = [earned.get(item.name, item) for item in everything]
+    items = [replace(item, points=marks[item.name].points, mark=marks[item.name]) if item.name in marks else item
+             for item in items]  # fmt: skip
+    state: State = grade["state"] if grade else "waiting" if delivery is not None else "missing"
+    share, words = _late(delivery, rubric)
+    off = share * sum(item.points for item in items)
+    return Standing(student, state, grade.get("message", ""), delivery, tuple(items), off, words, result)
+
+
+def _late(delivery: Delivery | None, rubric: Rubric) -> tuple[float, str]:
+    """The share of the points that being late costs, and how late it is."""
+    return 0.0, ""
