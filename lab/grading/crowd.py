@@ -25,6 +25,7 @@ from lab.grading.job import MAX_BYTES, Job, digest_of, judge_version, key_of, na
 from lab.grading.standing import Class, Delivery, Item, Student, items_of, standing_of
 from lab.grading.workers import Died, Result, Workers
 from lab.rules import Rubric
+from lab.submission import SUFFIX
 
 MOST_DEATHS = 2
 """Workers that may die of one hand-in, each told apart from the next, before it is given up for this time."""
@@ -123,14 +124,19 @@ def _size(path: Path) -> int:
 def asked(book: Gradebook, settings: Settings) -> dict[str, Asked]:
     """By the student's id what the hand-in is graded by."""
     options = replace(settings.options, known={})
-    first = {
-        student: Asked(key_of(digest, settings.rubric, options, settings.judge), digest, options)
-        for student, (_, digest) in book.deliveries().items()
-    }
+    first = {}
+    for student, (delivery, digest) in book.deliveries().items():
+        fitting = replace(options, mode=None) if options.mode == "weights" and not _has_weights(delivery) else options
+        key = key_of(digest, settings.rubric, fitting, settings.judge)
+        first[student] = Asked(key, digest, fitting)
     if options.mode != "audit":
         return first
     return {student: _knowing(one, shared, settings) for (student, one), shared in zip(
         first.items(), _shared(book, first), strict=True)}  # fmt: skip
+
+
+def _has_weights(delivery: Delivery) -> bool:
+    return any(name.endswith(SUFFIX) for name in delivery.files)
 
 
 def _shared(book: Gradebook, first: Mapping[str, Asked]) -> list[set[str]]:
@@ -252,7 +258,7 @@ class _Kept(Mapping[str, Any]):
 def class_of(book: Gradebook, settings: Settings) -> Class:
     """Where everybody in the class stands now. It is read while the book is open."""
     wanted, states, marks, deliveries = asked(book, settings), book.states(), book.marks(), book.deliveries()
-    everything = _everything(book, settings.rubric, [one.key for one in wanted.values() if one.key in states])
+    everything = _everything(book, settings, [one.key for one in wanted.values() if one.key in states])
     standings, last = [], ""
     for student in book.students():
         delivery = deliveries[student.id][0] if student.id in deliveries else None
@@ -268,14 +274,17 @@ def class_of(book: Gradebook, settings: Settings) -> Class:
     return Class(settings.rubric.title, standings, tuple(unmatched), tuple(notes), limits, made_by)
 
 
-def _everything(book: Gradebook, rubric: Rubric, keys: list[str]) -> list[Item]:
-    """All items that anybody in the class has, open and without points: exercises in their order, then the rules."""
+def _everything(book: Gradebook, settings: Settings, keys: list[str]) -> list[Item]:
+    """All items that anybody in the class has, open and without points: exercises in their order, then the rules.
+
+    Where the exercises alone are graded there are no rules.
+    """
     exercises: dict[str, Item] = {}
     for key in keys:
         for item in items_of(book.result(key).get("grade", {})):
             if item.kind == "exercise":
                 blank = replace(item, passed=None, points=0.0, message="not handed in: only the network was.")
-                exercises.setdefault(item.name, blank)
+                exercises.setdefault(item.id, blank)
     rules = [Item("rule", rule.name, rule.name.replace("_", " "), None, 0.0, rule.points, "", "nothing was judged.")
-             for rule in rubric.rules]  # fmt: skip
-    return [*exercises.values(), *rules]
+             for rule in settings.rubric.rules]  # fmt: skip
+    return [*exercises.values(), *([] if settings.options.quick else rules)]

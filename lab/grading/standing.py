@@ -49,7 +49,7 @@ class Delivery:
 class Mark:
     """Points that a person gave, with the reason."""
 
-    item: str  # an exercise's or a rule's name
+    item: str  # its id: `Item.id`
     points: float
     comment: str
     by: str  # who gave them
@@ -69,6 +69,11 @@ class Item:
     figure: str  # of a rule: what was found, and the limit
     message: str  # what the check or the rule says, or what to do
     mark: Mark | None = None
+
+    @property
+    def id(self) -> str:
+        """What tells it from all others: an exercise and a rule may share a name."""
+        return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True)
@@ -186,16 +191,13 @@ def standing_of(
     everything: the items that there are in the class; those that the result has not are open, without points.
     """
     grade: Mapping[str, Any] = result["grade"] if result else {}
-    earned = {item.name: item for item in items_of(grade)}
-    items = [earned.get(item.name, item) for item in everything]
-    items = [replace(item, points=marks[item.name].points, mark=marks[item.name]) if item.name in marks else item
+    earned = {item.id: item for item in items_of(grade)}
+    items = [earned.get(item.id, item) for item in everything]
+    items = [replace(item, points=marks[item.id].points, mark=marks[item.id]) if item.id in marks else item
              for item in items]  # fmt: skip
     state: State = grade["state"] if grade else "waiting" if delivery is not None else "missing"
-    share, words = _late(delivery, rubric)
+    share, words = (0.0, "") if delivery is None or rubric.late is None else rubric.late.share_off(
+        delivery.submitted, delivery.late
+    )  # fmt: skip
     off = share * sum(item.points for item in items)
     return Standing(student, state, grade.get("message", ""), delivery, tuple(items), off, words, result)
-
-
-def _late(delivery: Delivery | None, rubric: Rubric) -> tuple[float, str]:
-    """The share of the points that being late costs, and how late it is."""
-    return 0.0, ""

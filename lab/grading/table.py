@@ -5,6 +5,7 @@ Every field is quoted. A cell that a spreadsheet would take for a formula gets a
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ _BEFORE = (
     "student", "name", "email", "state", "points", "max_points", "late", "late_off", "attempt", "submitted", "files"
 )  # fmt: skip
 _AFTER = (
-    "accuracy", "parameters", "epochs", "mode", "seeds", "by_hand", "flags", "message",
+    "measured_accuracy", "measured_parameters", "measured_epochs", "mode", "seeds", "given_by_hand", "flags", "message",
     "lab", "judge", "torch", "machine", "seed", "date", "seconds", "digest",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -23,13 +24,15 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def table(found: Class) -> str:
     """The CSV's text. What nobody knows is empty: of a grader's error the points, so that none is taken for a 0."""
-    names = list(dict.fromkeys((item.kind, item.name) for one in found.standings for item in one.items))
+    ids = {item.id: item.name for one in found.standings for item in one.items}
+    shared = Counter(ids.values())
+    heads = [name if shared[name] == 1 else one for one, name in ids.items()]
     written = io.StringIO()
     writer = csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    writer.writerow([*_BEFORE, *(_cell(name) for _, name in names), *_AFTER])
+    writer.writerow([*_BEFORE, *map(_cell, heads), *_AFTER])
     for one in found.standings:
-        items = {(item.kind, item.name): item for item in one.items}
-        earned = [_points(items.get(name), one) for name in names]
+        items = {item.id: item for item in one.items}
+        earned = [_points(items.get(name), one) for name in ids]
         writer.writerow([_cell(value) for value in [*_before(one), *earned, *_after(one)]])
     return written.getvalue()
 

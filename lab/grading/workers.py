@@ -48,10 +48,6 @@ class Died(Exception):
 class Workers(Protocol):
     """What grades jobs, side by side."""
 
-    def __enter__(self) -> "Workers": ...
-
-    def __exit__(self, *raised: object) -> None: ...
-
     def places(self) -> int:
         """How many jobs are graded at a time, now."""
         ...
@@ -71,10 +67,13 @@ def cores() -> int:
 
 
 class LocalWorkers:
-    """Processes of this machine. folder: for what they write while they grade; its content is of no use afterwards."""
+    """Processes of this machine. folder: for what they write while they grade; its content is of no use afterwards.
 
-    def __init__(self, number: int, folder: Path) -> None:
-        self._number, self._folder = number, folder
+    grade: what is done with a job, a function of a module.
+    """
+
+    def __init__(self, number: int, folder: Path, grade: Callable[[Job], Result] = run) -> None:
+        self._number, self._folder, self._grade = number, folder, grade
         self._pool = self._new_pool()
 
     def _new_pool(self) -> "ProcessPool":
@@ -105,12 +104,12 @@ class LocalWorkers:
     def submit(self, job: Job) -> "Future[Result]":
         """Begin a job, or let it wait for its turn."""
         try:
-            return self._pool.schedule(run, args=(job,), timeout=MOST_SECONDS)
+            return self._pool.schedule(self._grade, args=(job,), timeout=MOST_SECONDS)
         except RuntimeError:  # it broke: a process died while it was fetching a job
             self._pool.stop()
             self._pool.join()
             self._pool = self._new_pool()
-            return self._pool.schedule(run, args=(job,), timeout=MOST_SECONDS)
+            return self._pool.schedule(self._grade, args=(job,), timeout=MOST_SECONDS)
 
     def result(self, future: "Future[Result]") -> Result:
         """Of a future that is done. Raises Died."""
@@ -152,8 +151,8 @@ class ClusterWorkers:
     Its workers need the same lab; each should have one thread (`dask worker --nthreads 1`).
     """
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, address: str, grade: Callable[[Job], Result] = run) -> None:
+        self._address, self._grade = address, grade
         try:
             from distributed import Client
         except ModuleNotFoundError as error:
@@ -182,7 +181,7 @@ class ClusterWorkers:
 
     def submit(self, job: Job) -> "Future[Result]":
         """Begin a job, or let it wait for a worker."""
-        return self._asked(lambda: self._executor.submit(run, job))
+        return self._asked(lambda: self._executor.submit(self._grade, job))
 
     def result(self, future: "Future[Result]") -> Result:
         """Of a future that is done. Raises Died, and WorkersError where the scheduler is gone."""

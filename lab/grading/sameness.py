@@ -1,0 +1,5 @@
+"""Stub."""
+
+
+def likenesses(x):
+    return []
