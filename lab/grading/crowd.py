@@ -47,7 +47,8 @@ class Settings:
         """As JSON has it."""
         chosen = {name: value for name, value in vars(self.options).items() if name not in ("rubric", "known")}
         chosen["accepted"] = list(self.options.accepted)
-        return {"rubric": self.rubric.model_dump(mode="json"), "options": chosen}
+        late = self.rubric.late.model_dump(mode="json") if self.rubric.late is not None else None
+        return {"rubric": self.rubric.model_dump(mode="json") | {"late": late}, "options": chosen}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Settings":
@@ -171,20 +172,27 @@ def grade_class(book: Gradebook, settings: Settings, workers: Workers, tell: Tel
 
     Raises WorkersError and GradebookError; what came until then is kept.
     """
-    for students in (again, ()):  # the second time what is known by then to be shared
+    failed = [student for student, state in _states(book, settings).items() if state == "grader error"]
+    for students in ([*again, *failed], ()):  # the second time what is known by then to be shared
         tasks = _tasks(book, settings, students)
         _run(book, settings, workers, tasks, tell)
 
 
+def _states(book: Gradebook, settings: Settings) -> dict[str, str]:
+    """The state of each student's result, where there is one."""
+    states = book.states()
+    return {student: states[one.key][1] for student, one in asked(book, settings).items() if one.key in states}
+
+
 def _tasks(book: Gradebook, settings: Settings, again: Collection[str]) -> list[_Task]:
-    """What is to be graded: each key once."""
+    """What is to be graded, each key once: what has no result, and of `again` what has one."""
     states, deliveries = book.states(), book.deliveries()
     tasks: dict[str, _Task] = {}
     for student, one in asked(book, settings).items():
         delivery = deliveries[student][0]
         if one.key in tasks:
             tasks[one.key].students.append(delivery.student)
-        elif student in again or states.get(one.key, (0, "grader error"))[1] == "grader error":
+        elif student in again or one.key not in states:
             tasks[one.key] = _Task(one, [delivery.student], delivery)
     return list(tasks.values())
 

@@ -122,7 +122,7 @@ class Gradebook:
     # -- one process at a time ----------------------------------------------------------------------------------------
 
     def _lock(self, wait: bool) -> None:
-        lock = FileLock(self.folder / LOCK)
+        lock = FileLock(self.folder / LOCK, thread_local=False)
         try:
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout as error:
@@ -290,14 +290,14 @@ def _engine(url: str) -> sql.Engine:
     """Raises GradebookError for a URL that is none, or that needs a package which is not there."""
     try:
         engine = sql.create_engine(url)
-    except (ArgumentError, ValueError) as error:
-        raise GradebookError(
-            "the gradebook's URL is none: expected one like postgresql+psycopg://user@host/database."
-        ) from error
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise GradebookError(
             f"a package is missing for this gradebook: {error}. For PostgreSQL: pip install 'psycopg[binary]', and a "
             "URL that begins with postgresql+psycopg://."
+        ) from error
+    except (ArgumentError, ValueError) as error:
+        raise GradebookError(
+            "the gradebook's URL is none: expected one like postgresql+psycopg://user@host/database."
         ) from error
     if engine.dialect.name == "sqlite":
         sql.event.listen(engine, "connect", _prepare_sqlite)

@@ -71,13 +71,14 @@ def digest_of(files: Mapping[str, bytes]) -> str:
     """SHA-256 of a hand-in's files, by names and contents, hexadecimal."""
     found = hashlib.sha256()
     for name in sorted(files):
-        found.update(f"{name}\0{len(files[name])}\0".encode("utf-8", "surrogateescape") + files[name])
+        found.update(f"{name}\0{len(files[name])}\0".encode("utf-8", "backslashreplace") + files[name])
     return found.hexdigest()
 
 
 def key_of(digest: str, rubric: Rubric, options: Options, judge: str) -> str:
     """What a result is kept under, hexadecimal: what is graded alike has one key. What is late has no part in it."""
-    chosen = {name: value for name, value in vars(options).items() if name not in ("rubric", "accepted")}
+    of_audits = () if options.mode == "audit" else ("share", "secret", "known")
+    chosen = {name: value for name, value in vars(options).items() if name not in ("rubric", "accepted", *of_audits)}
     asked = rubric.model_dump(mode="json", exclude={"late", "title"})
     return hashlib.sha256(json.dumps([digest, asked, chosen, judge], sort_keys=True).encode()).hexdigest()
 
