@@ -1,5 +1,0 @@
-"""Stub."""
-
-
-def likenesses(x):
-    return []
