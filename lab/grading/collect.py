@@ -61,7 +61,7 @@ def collect(target: str | Path) -> Collected:
 
 
 def _folder(folder: Path) -> Collected:
-    files = sorted(_files_in(folder))
+    files = sorted(files_in(folder))
     if not files:
         raise CollectError(f"{folder} is empty: there is nothing to grade.")
     digest = digest_of(folder)
@@ -173,7 +173,7 @@ def _set_up_among(cells: tuple[Cell, ...], edition: Edition) -> set[str]:
     return own if own <= {cell.source.strip() for cell in cells} else set()
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def files_in(folder: Path) -> Iterator[Path]:
     """The ordinary files of a folder; no links, and not what tools leave behind."""
     count, waiting = 0, [folder]
     while waiting:
@@ -191,7 +191,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
 
 def digest_of(folder: Path) -> str:
     """SHA-256 of all that a folder holds, by names and contents, hexadecimal. Raises CollectError."""
-    return _digest([(path.relative_to(folder).as_posix(), path) for path in sorted(_files_in(folder))])
+    return _digest([(path.relative_to(folder).as_posix(), path) for path in sorted(files_in(folder))])
 
 
 def _digest(files: list[tuple[str, Path]]) -> str:

@@ -424,7 +424,10 @@ def digests(hand_in: HandIn) -> dict[str, str]:
     The recipe alone is none of them: many take the lab's own.
     """
     recipe = None if hand_in.recipe is None else asdict(replace(hand_in.recipe, seed=0))
-    return {"network and recipe": _sha256([design(hand_in.graph), recipe]), "weights": _of_weights(hand_in.graph)}
+    return {
+        "network and recipe": json_digest([design(hand_in.graph), recipe]),
+        "weights": weights_digest(hand_in.graph),
+    }
 
 
 def is_suspicious(known: float, fresh: float, images: int, of_known: int = 10_000) -> bool:
@@ -501,17 +504,17 @@ def _provenance(graph: Graph, recipe: Recipe | None, rubric: Rubric, threads: in
         "python": platform.python_version(),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": threads,
-        "network": _sha256(document_of(graph).model_dump(mode="json")),
-        "weights": None if recipe is not None else _of_weights(graph),
+        "network": json_digest(document_of(graph).model_dump(mode="json")),
+        "weights": None if recipe is not None else weights_digest(graph),
         "recipe": None if recipe is None else asdict(recipe),
-        "rubric": _sha256(rubric.model_dump(mode="json")),
+        "rubric": json_digest(rubric.model_dump(mode="json")),
         "data": {"name": rubric.dataset, "files": checksums(rubric.dataset)},
         "repeat": repeat,
     }
 
 
-def _of_weights(graph: Graph) -> str:
-    """SHA-256 of all weights, in the order of their first use."""
+def weights_digest(graph: Graph) -> str:
+    """SHA-256 of all weights, in the order of their first use, hexadecimal."""
     names = {name: None for op in graph.operations for name in op.stored()}
     found = hashlib.sha256()
     for name in names:
@@ -519,5 +522,6 @@ def _of_weights(graph: Graph) -> str:
     return found.hexdigest()
 
 
-def _sha256(value: Any) -> str:
+def json_digest(value: Any) -> str:
+    """SHA-256 of what JSON can hold, hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
