@@ -10,18 +10,22 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from lab._terminal import legible
 from lab.grading.report import Report, Row
+from lab.presets import Record
 
 INK, QUIET, RULE, PAPER, BLUE, ORANGE, RED, TINT = (
     "#1b1d21", "#5d636e", "#d9dce1", "#ffffff", "#0072b2", "#e69f00", "#d55e00", "#e8f1f8",
@@ -30,9 +34,9 @@ CLASSES = {
     INK: "ink", QUIET: "quiet", RULE: "rule", PAPER: "paper", BLUE: "blue", ORANGE: "orange", RED: "red", TINT: "tint",
 }  # fmt: skip
 """What a colour of a figure is called in the page's style sheet."""
-SIZE = 10  # points of text; a figure is 400 wide at most, so that a phone shows it about as large
+SIZE = 11  # points of text; a figure is 400 wide at most, so that a phone shows it about as large
 WIDTH = 5.4  # inches
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lab994",
     "font.family": "sans-serif",
@@ -61,9 +65,9 @@ def distribution(report: Report) -> Markup:
     """How many students have how many points; the median as a line."""
     spread = report.spread
     with mpl.rc_context(_STYLE):
-        figure = Figure((WIDTH, 2.9))
+        figure = Figure((WIDTH, 4.1))
         axis = figure.subplots()
-        figure.subplots_adjust(left=0.1, right=0.985, top=0.9, bottom=0.19)
+        figure.subplots_adjust(left=0.1, right=0.985, top=0.92, bottom=0.125)
         width = spread.bars[0].high - spread.bars[0].low
         titles = {}
         for place, bar in enumerate(spread.bars):
@@ -80,61 +84,127 @@ def distribution(report: Report) -> Markup:
         axis.set_xlim(0, spread.bars[-1].high)
         axis.set_xlabel("points")
         axis.set_ylabel("students")
-        axis.yaxis.get_major_locator().set_params(integer=True, nbins=5, min_n_ticks=1)
+        axis.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         _grid(axis)
         return inline(figure, "spread", _spread_words(report), titles)
 
 
 def networks(report: Report) -> Markup:
-    """Accuracy against parameters: the class, its frontier, the lab's records, the assignment's limits."""
+    """Accuracy against parameters: the class, its frontier, the lab's records, the assignment's limits.
+
+    Both axes are those of ratios: half the parameters, a tenth of the errors. What lies far beyond the limits is drawn
+    at the edge, so that it does not press the others together.
+    """
     rows = [row for row in report.rows if row.accuracy is not None and row.parameters]
-    points = [(_parameters(row), _accuracy(row)) for row in rows]
-    known = [(record.parameters, record.accuracy) for record in report.records]
-    limits = report.limits
+    window = _window(report, rows)
     with mpl.rc_context(_STYLE):
-        figure = Figure((WIDTH, 3.9))
+        figure = Figure((WIDTH, 4.1))
         axis = figure.subplots()
-        figure.subplots_adjust(left=0.135, right=0.975, top=0.85, bottom=0.135)
-        everything = points + known
-        smallest = min(x for x, _ in everything) / 1.4
-        largest = max([x for x, _ in everything] + [limits.get("parameter_count", 0)]) * 1.25
-        low = min(_nines(y) for _, y in everything) - 0.06
-        high = max([_nines(y) for _, y in everything] + [_nines(limits.get("accuracy", 0))]) + 0.08
+        figure.subplots_adjust(left=0.15, right=0.975, top=0.85, bottom=0.125)
         axis.set_xscale("log")
-        axis.set_xlim(smallest, largest)
-        axis.set_ylim(low, high)
-        _limits(axis, limits)
-        kept = [row for row in rows if row.keeps_rules]
-        others = [row for row in rows if not row.keeps_rules]
-        titles = {}
-        for name, some, look in (
-            ("others", others, {"facecolors": "none", "edgecolors": QUIET, "marker": "s", "s": 18}),
-            ("kept", kept, {"facecolors": BLUE, "edgecolors": PAPER, "marker": "o", "s": 34}),
-        ):
+        axis.set_xlim(window.left, window.right)
+        axis.set_ylim(window.low, window.high)
+        _limits(axis, report.limits)
+        inside = [row for row in rows if window.has(row)]
+        looks: list[tuple[str, str, list[Row], dict[str, Any]]] = [
+            ("kept", "keeps every rule", [row for row in inside if row.keeps_rules], _KEPT_RULES),
+            ("others", "does not", [row for row in inside if not row.keeps_rules], _OTHERS),
+            ("beyond", "beyond the edge", [row for row in rows if not window.has(row)], _BEYOND),
+        ]
+        titles: dict[str, list[str]] = {}
+        handles: list[Artist] = []
+        for name, label, some, look in looks:
             if some:
-                xs, ys = zip(*((_parameters(row), _nines(_accuracy(row))) for row in some), strict=True)
-                axis.scatter(xs, ys, linewidths=0.8, zorder=3, gid=name, **look)
+                places = [window.place(row) for row in some]
+                marks = axis.scatter(*zip(*places, strict=True), gid=name, label=label, **look)
                 titles[name] = [_point_words(row) for row in some]
-        frontier = [(_parameters(row), _nines(_accuracy(row))) for row in report.frontier if row.parameters]
+                handles.append(marks)
+        frontier = [(_parameters(row), _nines(_accuracy(row))) for row in report.frontier]
         if len(frontier) > 1:
-            axis.step(*zip(*frontier, strict=True), where="post", color=BLUE, linewidth=1.6, zorder=2)
-        for record in report.records:
-            axis.annotate(record.name, (record.parameters, _nines(record.accuracy)), (0, 7), ha="center",
-                          textcoords="offset points", color=INK, zorder=5)  # fmt: skip
-        if known:
-            xs, ys = zip(*((x, _nines(y)) for x, y in known), strict=True)
-            axis.scatter(xs, ys, s=46, marker="D", facecolors=ORANGE, edgecolors=INK, linewidths=0.8, zorder=4,
-                         gid="records")  # fmt: skip
-            titles["records"] = [
-                f"The lab's {record.name}: {record.accuracy:.2%}, {record.parameters:,} parameters, the mean of "
-                f"{record.seeds} seeds" for record in report.records
-            ]  # fmt: skip
-        _ticks(axis, low, high)
+            handles += axis.step(*zip(*frontier, strict=True), where="post", color=BLUE, linewidth=1.6, zorder=2,
+                                 label="frontier")  # fmt: skip
+        if report.records:
+            places = [(record.parameters, _nines(record.accuracy)) for record in report.records]
+            marks = axis.scatter(*zip(*places, strict=True), gid="records", label="the lab's records", **_RECORDS)
+            handles.append(marks)
+            titles["records"] = [_record_words(record) for record in report.records]
+            for record, place in zip(report.records, places, strict=True):
+                axis.annotate(record.name, place, (0, 7), ha="center", textcoords="offset points", zorder=5)
+        _ticks(axis, window)
         axis.set_xlabel("parameters")
         axis.set_ylabel("accuracy on the test images")
-        _key(figure, bool(kept), bool(others), len(frontier) > 1, bool(known))
+        figure.legend(handles=handles, loc="upper left", ncols=3, borderaxespad=0, columnspacing=1.5,
+                      handletextpad=0.2, handlelength=1.2)  # fmt: skip
         _grid(axis)
         return inline(figure, "networks", _networks_words(report, rows), titles)
+
+
+_OTHERS: dict[str, Any] = {
+    "facecolors": "none",
+    "edgecolors": QUIET,
+    "marker": "s",
+    "s": 18,
+    "linewidths": 0.8,
+    "zorder": 3,
+}
+_KEPT_RULES: dict[str, Any] = {
+    "facecolors": BLUE,
+    "edgecolors": PAPER,
+    "marker": "o",
+    "s": 34,
+    "linewidths": 0.8,
+    "zorder": 3,
+}
+_BEYOND: dict[str, Any] = {
+    "facecolors": QUIET,
+    "edgecolors": QUIET,
+    "marker": "X",
+    "s": 26,
+    "linewidths": 0.4,
+    "zorder": 3,
+}
+_RECORDS: dict[str, Any] = {
+    "facecolors": ORANGE,
+    "edgecolors": INK,
+    "marker": "D",
+    "s": 46,
+    "linewidths": 0.8,
+    "zorder": 4,
+}
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What a chart of networks shows: parameters, and nines of accuracy."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+
+    def has(self, row: Row) -> bool:
+        return self.left <= _parameters(row) <= self.right and _nines(_accuracy(row)) >= self.low
+
+    def place(self, row: Row) -> tuple[float, float]:
+        """A row's, at the edge where it lies beyond."""
+        x = min(max(_parameters(row), self.left * 1.03), self.right / 1.03)
+        return x, max(_nines(_accuracy(row)), self.low + 0.03 * (self.high - self.low))
+
+
+def _window(report: Report, rows: Sequence[Row]) -> _Window:
+    """Where most networks lie, with the limits and the records in it."""
+    most, least = report.limits.get("parameter_count"), report.limits.get("accuracy")
+    xs = [_parameters(row) for row in rows] + [record.parameters for record in report.records]
+    ys = [_nines(_accuracy(row)) for row in rows] + [_nines(record.accuracy) for record in report.records]
+    right, low = max([*xs, most or 0]) * 1.15, min(ys)
+    if most is not None:
+        right = min(right, most * _FAR)
+    if least is not None:
+        low = min(max(low, _nines(least) - 1), _nines(least) - 0.1)
+    return _Window(min([*xs, most or min(xs)]) / 1.3, right, low - 0.07, max([*ys, _nines(least or 0)]) + 0.1)
+
+
+_FAR = 4  # times the limit
 
 
 def curve(epochs: Sequence[Mapping[str, float]]) -> Markup:
@@ -164,9 +234,9 @@ def _frame() -> tuple[Figure, Sequence[Axes], Sequence[Line2D]]:
     """What all curves share; making it anew for each of 300 students would take twice as long."""
     figure = Figure((WIDTH, 2.3))
     axes = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.085, right=0.98, top=0.87, bottom=0.21, wspace=0.26)
+    figure.subplots_adjust(left=0.09, right=0.985, top=0.86, bottom=0.23, wspace=0.27)
     lines = []
-    for axis, title, colour in zip(axes, ("loss", "accuracy on training images, %"), (RED, BLUE), strict=True):
+    for axis, title, colour in zip(axes, ("loss", "training accuracy, %"), (RED, BLUE), strict=True):
         lines += axis.plot([], [], "o-", color=colour, linewidth=1.6, markersize=3)
         axis.set_title(title, fontsize=SIZE, loc="left")
         axis.set_xlabel("epoch")
@@ -186,7 +256,7 @@ def _grid(axis: Axes) -> None:
 
 def _limits(axis: Axes, limits: Mapping[str, float]) -> None:
     """The assignment's: a dashed line each, and the part of the plane that both let in, tinted."""
-    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    (left, right), top = axis.get_xlim(), axis.get_ylim()[1]
     most, least = limits.get("parameter_count"), limits.get("accuracy")
     if most is not None and least is not None:
         axis.fill_between([left, min(most, right)], _nines(least), top, color=TINT, linewidth=0, zorder=0)
@@ -197,17 +267,17 @@ def _limits(axis: Axes, limits: Mapping[str, float]) -> None:
         axis.axhline(_nines(least), **line)
 
 
-def _ticks(axis: Axes, low: float, high: float) -> None:
+def _ticks(axis: Axes, window: _Window) -> None:
     """Labels that say accuracy and parameters, in place of their logarithms."""
     shown: list[float] = []
     for share in (0.99, 0.9, 0.995, 0.5, 0.98, 0.95, 0.997, 0.998, 0.999, 0.994, 0.993, 0.996, 0.0, 0.8, 0.992):
-        place = _nines(share)
-        if low <= place <= high and all(abs(place - _nines(one)) > 0.1 * (high - low) for one in shown):
+        apart = 0.1 * (window.high - window.low)
+        if window.low <= _nines(share) <= window.high and all(abs(_nines(share) - _nines(o)) > apart for o in shown):
             shown.append(share)
     axis.set_yticks([_nines(share) for share in shown], [f"{100 * share:.4g} %" for share in shown])
-    left, right = axis.get_xlim()
-    steps = (1, 2, 5) if right / left < 1e3 else (1,)
-    places = [step * 10**power for power in range(10) for step in steps if left <= step * 10**power <= right]
+    steps = (1, 2, 5) if window.right / window.left < 1e3 else (1,)
+    places = [step * 10**power for power in range(10) for step in steps]
+    places = [place for place in places if window.left <= place <= window.right]
     axis.set_xticks(places, [_short(place) for place in places])
     axis.set_xticks([], minor=True)
 
@@ -217,21 +287,6 @@ def _short(number: int) -> str:
         if number >= size:
             return f"{number / size:g}{letter}"
     return str(number)
-
-
-def _key(figure: Figure, kept: bool, others: bool, frontier: bool, known: bool) -> None:
-    """What the signs mean, above the chart."""
-    signs = [
-        (kept, "keeps every rule", {"marker": "o", "color": BLUE, "linestyle": "none", "markersize": 6}),
-        (others, "does not", {"marker": "s", "markeredgecolor": QUIET, "markerfacecolor": "none", "linestyle": "none",
-                              "markersize": 5, "color": QUIET}),
-        (frontier, "frontier", {"color": BLUE, "linewidth": 1.6}),
-        (known, "the lab's records", {"marker": "D", "color": ORANGE, "markeredgecolor": INK, "linestyle": "none",
-                                      "markersize": 6}),
-    ]  # fmt: skip
-    handles = [Line2D([], [], label=label, **look) for shown, label, look in signs if shown]
-    figure.legend(handles=handles, loc="upper left", ncols=4, borderaxespad=0.2, columnspacing=1.1, handletextpad=0.3,
-                  handlelength=1.4)  # fmt: skip
 
 
 def _round_ticks(low: float, high: float, whole: bool = False) -> list[float]:
@@ -282,6 +337,13 @@ def _networks_words(report: Report, rows: Sequence[Row]) -> str:
     words = f"A dot for each of {len(rows)} networks: accuracy against parameters."
     return " ".join(
         filter(None, [words, told and f"The frontier goes from {told}.", records and f"The lab's records: {records}."])
+    )
+
+
+def _record_words(record: Record) -> str:
+    return (
+        f"The lab's {record.name}: {record.accuracy:.2%}, {record.parameters:,} parameters, the mean of {record.seeds} "
+        "seeds"
     )
 
 

@@ -178,12 +178,31 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": lambda value, places=2: f"{value:.{places}f}".rstrip("0").rstrip(".") if places else f"{value:.0f}",
+        "number": _number,
         "comma": "{:,}".format,
-        "percent": lambda share, places=2: f"{share * 100:.{places}f} %",
+        "percent": _percent,
+        "short": _short,
         "page": page_name,
     }
     return environment
+
+
+def _number(value: float, places: int = 2) -> str:
+    """Without zeros that say nothing."""
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _percent(share: float, places: int = 2) -> str:
+    return f"{share * 100:.{places}f} %"
+
+
+def _short(text: str) -> str:
+    """A name that leaves room for others."""
+    return text if len(text) <= _ROOM else f"{text[: _ROOM - 1]}…"
+
+
+_ROOM = 48  # characters
 
 
 def _shown(value: Any) -> Any:

@@ -6,12 +6,14 @@ An anonymous report holds neither names, ids, addresses nor files' names. Each s
 every report with the same key, and the rows' order tells nothing of the class's.
 """
 
+import contextlib
 import hashlib
 import hmac
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import PurePosixPath
 from statistics import fmean, median, quantiles
 from typing import Any, Protocol
@@ -150,6 +152,14 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """A reason of ours for which hand-ins are not graded."""
+
+    message: str  # empty in an anonymous report
+    who: tuple[Who, ...]
+
+
+@dataclass(frozen=True)
 class Copies:
     """Students whose hand-ins are alike."""
 
@@ -177,6 +187,7 @@ class Report:
     limits: Mapping[str, float]
     failures: tuple[Failure, ...]
     other_failures: int  # kinds of them that are left out
+    troubles: tuple[Trouble, ...]
     copies: tuple[Copies, ...]
     in_copies: int  # students, also where the report withholds who
     unmatched: tuple[str, ...]
@@ -223,6 +234,7 @@ def report_of(found: Class, anonymous: bool = False, copies: Sequence[Alike] = (
         limits=dict(found.limits),
         failures=tuple(failures[:MOST_FAILURES]),
         other_failures=len(failures[MOST_FAILURES:]),
+        troubles=tuple(_troubles(rows)),
         copies=() if anonymous else tuple(alike),
         in_copies=len({who.key for one in alike for who in one.who}),
         unmatched=() if anonymous else tuple(found.unmatched),
@@ -352,7 +364,7 @@ def _column(item: Item, standings: Sequence[Standing]) -> Column:
 
 
 def _row(standing: Standing, columns: Sequence[Column], names: _Names) -> Row:
-    items = {(item.kind, item.name): item for item in standing.items}
+    items: dict[tuple[str, str], Item] = {(item.kind, item.name): item for item in standing.items}
     rules = [item for item in standing.items if item.kind == "rule"]
     counts = standing.state in COUNTED
     flags = flags_of(standing)
@@ -425,11 +437,17 @@ def provenance_lines(made: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         "seconds": "seconds",
     }
     found = [(label, made.get(name)) for name, label in labels.items()]
-    return tuple(
-        (label, f"{value:.1f}" if isinstance(value, float) else str(value))
-        for label, value in found
-        if value not in (None, "")
-    )
+    return tuple((label, _said(label, value)) for label, value in found if value not in (None, ""))
+
+
+def _said(label: str, value: Any) -> str:
+    """For a person."""
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    with contextlib.suppress(ValueError):
+        if label == "date":
+            return f"{datetime.fromisoformat(str(value)):%Y-%m-%d %H:%M %Z}".strip()
+    return str(value)
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -531,6 +549,15 @@ def normalised(message: str) -> str:
     for pattern in (r"`[^`]*`|'[^']*'|\"[^\"]*\"", r"\([^()]*\)|\[[^\][]*\]", r"\S*[/\\]\S*"):
         first = re.sub(pattern, "…", first)
     return " ".join(re.sub(r"[-−]?\d[\d,.]*", "#", first).lower().split())
+
+
+def _troubles(rows: Sequence[Row]) -> list[Trouble]:
+    """The grader's errors by their message; the commonest first."""
+    found: dict[str, list[Who]] = {}
+    for row in rows:
+        if row.state == "grader error":
+            found.setdefault(row.message, []).append(row.who)
+    return sorted((Trouble(message, tuple(who)) for message, who in found.items()), key=lambda one: -len(one.who))
 
 
 def _copies(alike: Alike, names: _Names) -> Copies:

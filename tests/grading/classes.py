@@ -22,8 +22,8 @@ HOSTILE = (
     "نام\u200cها",
 )
 HOSTILE_TEXT = '</script><script>alert(5)</script><img src="https://example.org/x.png" onerror=alert(6)>\x1b[31m\u202e'
-FIRST = "Ada Björn Chloé Dmitri Elif Farid Grace Hiro Ines Jonas Kaya Lena Mehmet Nora Oskar Priya Quentin Rosa".split()
-LAST = "Abebe Brandt Costa Dvořák Eriksen Fischer García Haddad Ivanova Jansen Kowalski Lindgren Moreau Nguyen".split()
+FIRST = ("Ada", "Björn", "Chloé", "Dmitri", "Elif", "Farid", "Grace", "Hiro", "Ines", "Jonas", "Kaya", "Lena", "Mehmet")
+LAST = ("Abebe", "Brandt", "Costa", "Dvořák", "Eriksen", "Fischer", "García", "Haddad", "Ivanova", "Jansen", "Moreau")
 RULES = {
     "parameter_count": ("parameters", 20.0),
     "epochs": ("epochs", 10.0),
@@ -39,9 +39,9 @@ START = datetime(2026, 11, 20, 18, 0, tzinfo=timezone.utc)
 ADVICE = {
     "parameter_count": "The largest: linear 1176→10 (head.fc{n}) with {n:,}. Pool before the linear layer, or squeeze "
     "channels with a 1x1 convolution.",
-    "accuracy": "Try a learning rate that decays to zero, no ReLU on the logits and, for digits, random shifts and turns.",
+    "accuracy": "Try a learning rate that decays to zero, no ReLU on the logits and, for digits, random shifts.",
     "batch_norm": "Call a batch norm between a convolution and its activation, and pass its output on.",
-    "dropout": "Call a dropout with p from 0.01 to 0.5 in forward, pass its output on, and let it follow the training mode.",
+    "dropout": "Call a dropout with p from 0.01 to 0.5 in forward, pass its output on, and pass its output on.",
 }
 CHECKS = (
     "out_size(n={n}, kernel=3) gave {n}, expected 26",
@@ -88,7 +88,7 @@ def _standing(number: int, draw: random.Random) -> Standing:
     if kind == 12:
         return Standing(who, "waiting", delivery=delivery)
     if kind == 13:
-        message = f"the training was stopped: this machine is out of memory ({HOSTILE_TEXT})"
+        message = "the training was stopped: this machine is out of memory" + (HOSTILE_TEXT if number > 40 else "")
         return Standing(who, "grader error", message, delivery, _items(None, draw, 0.99, 15_000, judged=False))
     if kind in (14, 15):
         message = f"net.py, line {number}: SyntaxError: invalid syntax {HOSTILE_TEXT if kind == 15 else ''}"
@@ -164,7 +164,7 @@ def _grade(who: Student, delivery: Delivery, accuracy: float, flags: list[str], 
             "seeds": list(range(seeds)),
             "accuracies": [accuracy] * seeds,
             "notes": ["97.80% ± 0.13% on 50,000 fresh images of qmnist."] if flags else [],
-            "suspicions": [f"declared are 99.90%, and its weights reach {accuracy:.2%} on the test images."] * bool(flags),
+            "suspicions": [f"declared are 99.90%, and its weights reach {accuracy:.2%}."] * bool(flags),
             "odds": None,
             "provenance": {
                 "processor": "x86_64 AVX512", "threads": 2, "network": "ab" * 32, "weights": None, "rubric": "cd" * 32,
