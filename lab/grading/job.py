@@ -27,17 +27,21 @@ from lab.errors import DataError, LabError, SandboxError
 from lab.grading import judge
 from lab.grading.collect import Collected, CollectError, collect
 from lab.grading.grade import Grade, Options, State, graded
+from lab.grading.judge import Judgement
+from lab.grading.sameness import sameness_of
 from lab.grading.training import GraderError
-from lab.graph import Graph
 from lab.layers import layer_table
+from lab.recipes import changed
 from lab.rules import Rubric
+from lab.train import Recipe
 
 MAX_BYTES = 128 * 2**20
 """Of all files of a hand-in together."""
 SHOWN_MISTAKES = 24
 _VIEWS = ("cli.py", "plots.py", "widgets/", "grading/crowd.py", "grading/gradebook.py", "grading/inbox.py",
           "grading/pages.py", "grading/report.py", "grading/standing.py", "grading/table.py", "grading/workers.py",
-          "grading/live.py")  # fmt: skip
+          "grading/live.py", "grading/charts.py", "grading/feedback.py", "grading/roster.py", "grading/_platforms.py",
+          "grading/classwork.py", "grading/otter.py", "grading/nbgrader.py")  # fmt: skip
 """What decides nothing: a change there makes no other judge."""
 _ONE = threading.Lock()
 """One job at a time in a process: PyTorch's threads are the process's."""
@@ -184,9 +188,15 @@ def _evidence(found: Collected, done: Grade) -> dict[str, Any]:
         "mistaken": len(mistakes),
         "dataset": done.rubric.dataset if done.rubric is not None else None,
         "digests": judge.digests(found.hand_in) if found.hand_in is not None else {},
-        "sameness": _sameness(found, graph),
+        "sameness": sameness_of(
+            found, graph, _recipe(found, judgement), found.hand_in.graph if found.hand_in else None
+        ),
     }
 
 
-def _sameness(found: Collected, graph: Graph | None) -> dict[str, Any]:
-    return {}
+def _recipe(found: Collected, judgement: Judgement | None) -> Recipe | None:
+    """The student's recipe, where one is known."""
+    if found.hand_in is not None:
+        return found.hand_in.recipe
+    made = judgement.provenance.get("recipe") if judgement is not None else None
+    return changed(Recipe(), made) if made else None
