@@ -179,6 +179,7 @@ def _evidence(found: Collected, done: Grade) -> dict[str, Any]:
     graph = judgement.graph if judgement is not None else None
     layers = layer_table(graph) if graph is not None else []
     mistakes = judgement.mistakes if judgement is not None else ()
+    handed_in = found.hand_in.graph if found.hand_in is not None else None
     return {
         "layers": [layer.to_dict() for layer in layers],
         "parameters": graph.counted().total if graph is not None else None,

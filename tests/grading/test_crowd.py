@@ -71,7 +71,9 @@ def book(tmp_path: Path) -> Iterator[Gradebook]:
         yield one
 
 
-def graded(book: Gradebook, settings: Settings = SETTINGS, again: tuple[str, ...] = ()) -> tuple[AtOnce, list[Progress]]:
+def graded(
+    book: Gradebook, settings: Settings = SETTINGS, again: tuple[str, ...] = ()
+) -> tuple[AtOnce, list[Progress]]:
     workers, told = AtOnce(), list[Progress]()
     grade_class(book, settings, workers, told.append, again)
     return workers, told
@@ -188,7 +190,10 @@ def test_points_by_hand_and_lateness_count_and_survive(tmp_path: Path, book: Gra
     book.mark("anna", "rule:accuracy", 19, "well argued", "me")
     for _ in range(2):
         (anna,) = class_of(book, settings).standings
-        assert {item.id: item.points for item in anna.items if item.points} == {"exercise:accuracy": 1, "rule:accuracy": 19}
+        assert {item.id: item.points for item in anna.items if item.points} == {
+            "exercise:accuracy": 1,
+            "rule:accuracy": 19,
+        }
         assert (anna.points, anna.off) == (16, 4)
         assert anna.late_by == "1 day 12 hours late, 20 % off"
         graded(book, settings, again=("anna",))

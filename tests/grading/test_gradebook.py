@@ -40,7 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.chown(place, "nobody", "nogroup")
     data = place / "data"
     made = subprocess.run(
-        [initdb, "-D", data, "-U", "lab", "--auth=trust", "--no-sync", "-E", "UTF8"], capture_output=True, **user, cwd="/"
+        [initdb, "-D", data, "-U", "lab", "--auth=trust", "--no-sync", "-E", "UTF8"],
+        capture_output=True,
+        **user,
+        cwd="/",
     )
     if made.returncode:
         pytest.skip(f"initdb does not work here: {made.stderr.decode()[-300:]}")
