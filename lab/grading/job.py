@@ -184,15 +184,18 @@ def _evidence(found: Collected, done: Grade) -> dict[str, Any]:
         "layers": [layer.to_dict() for layer in layers],
         "parameters": graph.counted().total if graph is not None else None,
         "multiply_adds": sum(layer.multiply_adds for layer in layers) if graph is not None else None,
-        "curve": [dict(epoch) for epoch in judgement.curve] if judgement is not None else [],
+        "curve": [_epoch(epoch) for epoch in judgement.curve] if judgement is not None else [],
         "mistakes": [mistake._asdict() for mistake in mistakes[:SHOWN_MISTAKES]],
         "mistaken": len(mistakes),
         "dataset": done.rubric.dataset if done.rubric is not None else None,
         "digests": judge.digests(found.hand_in) if found.hand_in is not None else {},
-        "sameness": sameness_of(
-            found, graph, _recipe(found, judgement), found.hand_in.graph if found.hand_in else None
-        ),
+        "sameness": sameness_of(found, graph, _recipe(found, judgement), handed_in),
     }
+
+
+def _epoch(epoch: Mapping[str, float]) -> dict[str, float]:
+    """What is drawn of it."""
+    return {"epoch": epoch["number"]} | {name: epoch[name] for name in ("loss", "train_accuracy", "learning_rate")}
 
 
 def _recipe(found: Collected, judgement: Judgement | None) -> Recipe | None:
