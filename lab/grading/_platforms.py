@@ -66,18 +66,18 @@ def is_left_out(name: str) -> bool:
 
 
 def entries(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]], list[str]]:
-    """The folders and files of a folder by name, without what is hidden; and names of what is neither.
+    """The folders and files of a folder by name; and names of what is neither, or hidden.
 
     Raises InboxError for a folder that can't be read.
     """
     try:
         with os.scandir(folder) as scanned:
-            shown = [one for one in scanned if not is_left_out(one.name) and not one.name.startswith(".")]
+            shown = [one for one in scanned if not is_left_out(one.name)]
     except OSError as error:
         raise InboxError(f"cannot read {printable(str(folder))}: {error.strerror or error}.") from error
     shown.sort(key=lambda one: one.name)
-    folders = [one for one in shown if one.is_dir(follow_symlinks=False)]
-    files = [one for one in shown if one.is_file(follow_symlinks=False)]
+    folders = [one for one in shown if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")]
+    files = [one for one in shown if one.is_file(follow_symlinks=False) and not one.name.startswith(".")]
     others = [one.name for one in shown if one not in folders and one not in files]
     return folders, files, others
 
@@ -137,7 +137,7 @@ def notes_of(files: Iterable[str]) -> list[str]:
 
 
 def _left_out(names: list[str]) -> list[str]:
-    return [f"{_shown(name)} is a link, a pipe or a device: left out." for name in names]
+    return [f"{_shown(name)} is hidden, a link, a pipe or a device: left out." for name in names]
 
 
 def _shown(name: str) -> str:

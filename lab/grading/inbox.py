@@ -149,11 +149,13 @@ class _Sorting:
         students = {}
         for claim in found.claims:
             student = claim.student if self._roster is None else self._roster.find(claim)
-            if isinstance(student, str):
+            if not isinstance(student, str):
+                students[student.id] = student
+            elif self._roster is not None and (members := self._roster.members(claim)):
+                students |= {member.id: member for member in members}
+            else:
                 who = f" by {claim.name or claim.email or claim.id}" if len(found.claims) > 1 else ""
                 self.unmatched.append(f"{shown!r}{who}: {student}. {self._advice}")
-            else:
-                students[student.id] = student
         for student in students.values():
             others = tuple(sorted(one for one in students.values() if one.id != student.id))
             delivery = Delivery(
@@ -301,9 +303,10 @@ def _platform_of(folder: Path, surely: bool = False) -> str | None:
     names = [one.name for one in files if not one.name.endswith(".csv")]
     if METADATA in names:
         return "gradescope"
-    if _is_nbgrader(folder):
-        return "nbgrader"
     gradable = [name for name in names if name.lower().endswith(GRADABLE)]
+    alone = not set(gradable) - {"nbgrader_config.py"}
+    if (alone or not surely) and _is_nbgrader(folder):
+        return "nbgrader"
     for platform, recognised in (("moodle", in_moodle), ("canvas", in_canvas)):
         fits = any(map(recognised, names)) and all(map(recognised, gradable))
         if fits and (not surely or platform == "moodle" or _are_surely_canvas(names)):
@@ -327,10 +330,8 @@ def _are_surely_canvas(names: Iterable[str]) -> bool:
 
 
 def _is_nbgrader(folder: Path) -> bool:
-    """Do students' folders hold assignments' folders, with something to grade, and is there nothing beside them?"""
+    """Do students' folders hold assignments' folders, with something to grade?"""
     tree = nbgrader_tree(folder)
-    if any(one.name.endswith(GRADABLE) and one.name != "nbgrader_config.py" for one in entries(folder)[1]):
-        return False
     for student in entries(tree)[0]:
         for assignment in entries_if_any(Path(student.path))[0]:
             names = {one.name for one in entries_if_any(Path(assignment.path))[1]}
