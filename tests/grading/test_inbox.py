@@ -242,7 +242,7 @@ submission_203:
 submission_204:
   :submitters: []
 ../../etc:
-  :submitters: 
+  :submitters:
   - :sid: '0045'
 """
 
@@ -271,22 +271,34 @@ def test_gradescope_groups_and_earlier_attempts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "a: &a [x]\n" + "".join(f"{c}: &{c} [{f'*{b},' * 9}]\n" for b, c in zip("abcdefgh", "bcdefghi", strict=True))
+        "a: &a [x]\n"
+        + "".join(f"{c}: &{c} [{f'*{b},' * 9}]\n" for b, c in zip("abcdefgh", "bcdefghi", strict=True))
         + "submission_1: {':submitters': *i, ':history': *i}\n",
-        "submission_1: " + "[" * 60_000,
         "submission_1: &s {':submitters': [*s], ':history': [*s]}\n",
+        "submission_1: {':submitters': [{':sid': [], ':name': {}, ':email': null}]}\n",
     ],
-    ids=["bomb", "deep", "circle"],
-)  # fmt: skip
+    ids=["bomb", "circle", "no texts"],
+)
 def test_a_bomb_of_yaml_does_nothing(tmp_path: Path, content: str) -> None:
     folder = put(tmp_path / "g", {"submission_metadata.yml": content, "submission_1/net.lab": "a"})
-    try:
-        inbox = read_inbox(folder)
-    except InboxError as error:
-        assert "nested" in str(error)
-    else:
-        assert not inbox.deliveries
-        assert len(inbox.unmatched) < 20
+    inbox = read_inbox(folder)
+    assert not inbox.deliveries
+    assert len(inbox.unmatched) < 20
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("submission_1: " + "[" * 60_000, "nested"),  # PyYAML's own loaders end the process
+        ("submission_1: [", "no YAML"),
+        ("? [a]\n: b\n", "a key of it is no text"),
+        ("- a\n", "names no submissions"),
+        ("", "names no submissions"),
+    ],
+)
+def test_metadata_that_are_none_are_told(tmp_path: Path, content: str, told: str) -> None:
+    with pytest.raises(InboxError, match=told):
+        read_inbox(put(tmp_path / "g", {"submission_metadata.yml": content, "submission_1/net.lab": "a"}))
 
 
 # -- nbgrader ---------------------------------------------------------------------------------------------------------
