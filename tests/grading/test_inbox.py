@@ -175,6 +175,22 @@ def test_canvas_late_versions_texts_and_several_files(tmp_path: Path) -> None:
     assert "'notes of mine.txt'" in inbox.unmatched[1]
 
 
+def test_the_rest_of_a_name_is_a_files_name_again(tmp_path: Path) -> None:
+    folder = put(tmp_path / "s", ["doejane_101_3001_..", "roejohn_LATE_102_3002_n.lab", "roejohn_102_3001_n.lab"])
+    with pytest.raises(InboxError, match="nothing that was handed in"):
+        read_inbox(put(tmp_path / "empty", {"roster.csv": "id\n1\n"}))
+    inbox = read_inbox(folder)
+    assert ids(inbox.deliveries) == {"101": ["...file"], "102": ["n.lab"]}
+    assert of(inbox, "102").late  # only the second one
+    assert not inbox.superseded[0].late
+
+
+def test_moodle_with_a_folder_that_is_called_like_a_file(tmp_path: Path) -> None:
+    names = ["file_/onlinetext.html/n.lab", "onlinetext_/onlinetext.html"]
+    inbox = read_inbox(put(tmp_path / "s", [f"Anna_1_assignsubmission_{name}" for name in names]))
+    assert "Anna (1) handed in 2 times" in inbox.unmatched[0]
+
+
 def test_canvas_anonymous_and_groups(tmp_path: Path) -> None:
     roster = "id,name,group\n1,Anna Müller,Team A-1\n2,Li Wei,Team A-1\n3,Jo Smith,\n"
     folder = put(tmp_path / "s", ["teama1_55_3001_net.lab", "LATE_anon_aB3xY_3002_net.lab"])
@@ -304,7 +320,7 @@ def test_metadata_that_are_none_are_told(tmp_path: Path, content: str, told: str
 # -- nbgrader ---------------------------------------------------------------------------------------------------------
 
 
-def test_nbgrader_by_its_root_or_its_course(tmp_path: Path) -> None:
+def test_nbgrader_by_its_root_or_its_course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     course = put(
         tmp_path / "course",
         {
@@ -325,11 +341,14 @@ def test_nbgrader_by_its_root_or_its_course(tmp_path: Path) -> None:
         assert is_class(folder)
         inbox = read_inbox(folder, late=LATE, roster=course / "roster.csv")
         assert inbox.platform == "nbgrader"
+        assert all(path.is_absolute() for path in of(inbox, "0042").files.values())
         assert ids(inbox.deliveries) == {"0042": ["mnist.ipynb"], "0043": ["mnist.ipynb"]}
         assert of(inbox, "0042").submitted == datetime(2026, 6, 10, 12, 30, tzinfo=timezone.utc)
         assert of(inbox, "0043").submitted == datetime(2026, 6, 10, 13, tzinfo=DUE.tzinfo)
         assert len(inbox.unmatched) == 2
         assert [one.id for one in inbox.missing] == ["0044", "0045"]
+    monkeypatch.chdir(course / "submitted")
+    assert is_class(Path("."))
     put(course, ["submitted/loose.ipynb"])
     assert read_inbox(course / "submitted").platform == "nbgrader"
     assert not is_class(course / "submitted" / "amueller")
@@ -816,7 +835,10 @@ def spelt(name: str) -> set[str]:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    rows=ROWS, names=st.lists(st.sampled_from(["a", "ä", "B a", "10", "11", "01", "x", "b@x"]), max_size=6, unique=True)
+    rows=ROWS,
+    names=st.lists(
+        st.sampled_from(["a", "ä", "B a", "10", "11", "01", "x", "b@x"]), min_size=1, max_size=6, unique=True
+    ),
 )
 def test_nothing_is_lost(rows: list[dict[str, str]], names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
