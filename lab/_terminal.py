@@ -1,8 +1,9 @@
-"""What others wrote, made harmless before it reaches a terminal."""
+"""What others wrote, made harmless before it reaches a terminal or a page."""
 
 import unicodedata
 
 _KEPT = "\n\t"
+_JOINERS = "\u200c\u200d"
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, directions and other marks, lone surrogates, line separators
 
 
@@ -11,6 +12,13 @@ def harmless(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_written_out(c) if unicodedata.category(c) in _UNSEEN and c not in _KEPT else c for c in text)
+
+
+def legible(text: str) -> str:
+    """The same for a page, which shapes text: the joiners stay that emoji and some scripts' names are written with."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in _JOINERS else harmless(c) for c in text)
 
 
 def printable(text: str) -> str:

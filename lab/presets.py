@@ -3,8 +3,11 @@
 benchmarks/RESULTS.md has what they reach, and against whom; benchmarks/search/ how they were found.
 """
 
+import json
 from dataclasses import dataclass
+from statistics import fmean
 
+from lab import _place
 from lab.augment import Affine
 from lab.errors import LabError
 from lab.train import Recipe
@@ -17,6 +20,16 @@ class Preset:
     target: str  # as the command line takes it
     recipe: Recipe
     aim: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a preset reaches, as it was measured for benchmarks/RESULTS.md."""
+
+    name: str  # the preset's
+    parameters: int
+    accuracy: float  # on MNIST's test images, 0..1, the mean over its seeds
+    seeds: int
 
 
 class PresetError(LabError):
@@ -70,3 +83,15 @@ def preset_or_default(name: str | None) -> Preset:
     if name not in PRESETS:
         raise PresetError(f"there is no preset {name!r}: take {', '.join(PRESETS)}.")
     return PRESETS[name]
+
+
+def records() -> list[Record]:
+    """What was measured of each preset, in a clone and where pip put it; none of those whose results are not there."""
+    found = []
+    for part in ("race", "peak", "small", "tiny"):
+        for path in _place.shipped("benchmarks/results", f"{part}.json"):
+            measured = json.loads(path.read_text(encoding="utf-8"))["records"]
+            for name in PRESETS.keys() & measured.keys():
+                runs = measured[name]
+                found.append(Record(name, runs[0]["parameters"], fmean(run["accuracy"] for run in runs), len(runs)))
+    return found

@@ -27,7 +27,8 @@ MAX_FILE = 64 * 2**20
 MAX_FILES = 2_000
 MAX_CODE = 2 * 2**20
 """Characters of all code in it: a hundred times what the lab's own notebook has."""
-_SKIPPED = {"__pycache__", ".git", ".ipynb_checkpoints", "__MACOSX", "node_modules", ".venv"}
+SKIPPED = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", "__MACOSX", "node_modules", ".venv"})
+"""What tools leave in a folder: no part of what was handed in, as are links and names that start with `._`."""
 
 
 class CollectError(LabError):
@@ -177,7 +178,7 @@ def files_in(folder: Path) -> Iterator[Path]:
     count, waiting = 0, [folder]
     while waiting:
         for path in sorted(waiting.pop().iterdir()):
-            if path.is_symlink() or path.name in _SKIPPED or path.name.startswith("._"):
+            if path.is_symlink() or path.name in SKIPPED or path.name.startswith("._"):
                 continue
             if path.is_dir():
                 waiting.append(path)
