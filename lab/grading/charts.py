@@ -55,6 +55,7 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "legend.frameon": False,
     "path.simplify": False,
+    "text.parse_math": False,
 }
 
 
@@ -238,8 +239,9 @@ def _frame() -> tuple[Figure, Sequence[Axes], Sequence[Line2D]]:
     lines = []
     for axis, title, colour in zip(axes, ("loss", "training accuracy, %"), (RED, BLUE), strict=True):
         lines += axis.plot([], [], "o-", color=colour, linewidth=1.6, markersize=3)
-        axis.set_title(title, fontsize=SIZE, loc="left")
+        axis.set_title(title, fontsize=SIZE, loc="left", y=1.03)  # what has its place need not be placed each time
         axis.set_xlabel("epoch")
+        axis.xaxis.set_label_coords(0.5, -0.17)
         _grid(axis)
     return figure, axes, lines
 
