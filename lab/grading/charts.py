@@ -393,7 +393,10 @@ def _label(element: ElementTree.Element, titles: Mapping[str, Sequence[str]]) ->
     told = titles.get(element.get("id", ""), ())
     if not told:
         return
-    marks = [one for one in element.iter() if _local(one.tag) == "use"] or [element]
+    marks = [one for one in element.iter() if _local(one.tag) == "use"]
+    marks = marks or [one for one in element.iter() if _local(one.tag) == "path"]  # few marks are written out
+    if len(marks) != len(told):  # rather none than another's
+        return
     for mark, text in zip(marks, told, strict=True):
         title = ElementTree.Element("title")
         title.text = legible(text)

@@ -1,4 +1,4 @@
-"""The figures of a class, and what a student learns: worked out a second time here, and without what must not be told."""
+"""The figures of a class, and what a student learns: worked out twice, and without what must not be told."""
 
 import dataclasses
 import random
@@ -299,7 +299,9 @@ def test_nothing_of_another_student_is_told():
     assert found.student == anna
     assert found.notes == (f"Anna Arendt and {SOMEBODY} share it",)
     assert found.flags == (f"the same as {SOMEBODY}", f"its network and recipe are those of {SOMEBODY}.")
-    assert found.exercises[1].message == "Bob's up: the mean is off"  # a name that may be a word stays in a check's text
+    assert (
+        found.exercises[1].message == "Bob's up: the mean is off"
+    )  # a name that may be a word stays in a check's text
 
 
 def test_the_mistakes_are_shown_as_ink_on_paper():
@@ -335,7 +337,10 @@ def test_when_it_was_handed_in_and_who_says_so():
 
 
 def test_a_loss_that_is_no_number_is_left_out():
-    curve = [{"epoch": 1, "loss": float("nan"), "train_accuracy": 0.1}, {"epoch": 2, "loss": 1.0, "train_accuracy": 0.2}]
+    curve = [
+        {"epoch": 1, "loss": float("nan"), "train_accuracy": 0.1},
+        {"epoch": 2, "loss": 1.0, "train_accuracy": 0.2},
+    ]
     found = feedback_to(Standing(Student("a"), "graded", result={"evidence": {"curve": curve}}))
     assert [one["epoch"] for one in found.curve] == [2]
 
