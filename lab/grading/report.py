@@ -394,7 +394,7 @@ COUNTED: tuple[State, ...] = ("graded", "student error")
 def _cell(item: Item | None, names: _Names) -> Cell | None:
     if item is None:
         return None
-    hint = ": ".join(filter(None, [item.title, names.text(item.figure)]))
+    hint = ": ".join(filter(None, [item.title, *names.own([item.figure])]))
     return Cell(item.points, item.max_points, item.passed, item.mark is not None, hint)
 
 

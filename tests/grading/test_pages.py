@@ -231,8 +231,16 @@ class Opened:
         self.page.add_init_script(
             "addEventListener('securitypolicyviolation', event => console.log('policy: ' + event.violatedDirective))"
         )
+        self.go(path)
+
+    def go(self, path):
+        """The next page, in the same window."""
         self.address = path.as_uri()
         self.page.goto(self.address)
+
+    def check(self):
+        self.page.wait_for_timeout(20)  # what it does late
+        assert not self.wrong, self.address
 
     def _asked(self, request):
         if request.url != self.address and not request.url.startswith("data:"):
@@ -242,9 +250,21 @@ class Opened:
         return self.page
 
     def __exit__(self, kind, *_):
-        self.page.wait_for_timeout(20)  # what it does late
-        self.context.close()
-        assert kind is not None or not self.wrong
+        try:
+            if kind is None:
+                self.check()
+        finally:
+            self.context.close()
+
+
+def each(browser, paths, **options):
+    """The pages, one after the other in one window, checked after each."""
+    window = Opened(browser, paths[0], **options)
+    with window as page:
+        for path in paths:
+            window.go(path)
+            yield path, page
+            window.check()
 
 
 def of_each_kind(found, written):
@@ -258,11 +278,10 @@ def of_each_kind(found, written):
 def test_nothing_leaves_a_page_and_nothing_hostile_runs(browser, found, written):
     hostile = [pages.page_name(one.student.id) for one in found.standings if one.student.name in HOSTILE]
     everywhere = [*of_each_kind(found, written), written / "anonymous" / "class.html"]
-    for path in everywhere + [written / "feedback" / name for name in hostile]:
-        with Opened(browser, path) as page:
-            assert page.locator("img[src=x], b, script:not(body > script), base, iframe, [onerror]").count() == 0
-            elsewhere = "[...document.links].filter(link => !/^(#|feedback\\/)/.test(link.getAttribute('href'))).length"
-            assert page.evaluate(elsewhere) == 0
+    elsewhere = "[...document.links].filter(link => !/^(#|feedback\\/)/.test(link.getAttribute('href'))).length"
+    for _, page in each(browser, everywhere + [written / "feedback" / name for name in hostile]):
+        assert page.locator("img[src=x], b, script:not(body > script), base, iframe, [onerror]").count() == 0
+        assert page.evaluate(elsewhere) == 0
 
 
 def test_hostile_text_is_shown_as_text(browser, found, written):
@@ -343,11 +362,10 @@ def test_students_are_filtered_by_mouse_and_by_keyboard(browser, found, written)
 
 
 def test_a_phone_scrolls_down_only(browser, found, written):
-    for path in of_each_kind(found, written):
-        with Opened(browser, path, width=400) as page:
-            for width in (400, 320):
-                page.set_viewport_size({"width": width, "height": 800})
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for path, page in each(browser, of_each_kind(found, written), width=400):
+        for width in (400, 320):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
 
 
 def test_the_table_moves_in_its_own_box_by_keyboard_too(browser, written):
@@ -398,17 +416,16 @@ CONTRAST = """() => {
 
 
 def test_every_text_stands_out_from_what_is_behind_it_light_and_dark(browser, found, written):
-    for path in of_each_kind(found, written):
-        with Opened(browser, path) as page:
-            page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
-            grounds = set()
-            for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)
-                grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-                looked_at, low = page.evaluate(CONTRAST)
-                assert looked_at > 4
-                assert not low, (path.name, scheme)
-            assert len(grounds) == 2
+    for path, page in each(browser, of_each_kind(found, written)):
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        grounds = set()
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            looked_at, low = page.evaluate(CONTRAST)
+            assert looked_at > 4
+            assert not low, (path.name, scheme)
+        assert len(grounds) == 2
 
 
 def test_paper_is_white_and_has_the_whole_table(browser, written):
