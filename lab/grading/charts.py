@@ -362,7 +362,7 @@ def inline(figure: Figure, name: str, words: str, titles: Mapping[str, Sequence[
     titles: what is shown of a mark that is pointed at; by the id of its artist, one for each mark of it, in order.
     """
     written = io.StringIO()
-    figure.savefig(written, format="svg", metadata={"Date": None})
+    figure.savefig(written, format="svg")
     root = ElementTree.fromstring(written.getvalue())
     for parent in [*root.iter()]:
         for child in [*parent]:
@@ -411,7 +411,7 @@ def _plain(element: ElementTree.Element, name: str, used: set[str]) -> None:
     for declaration in filter(str.strip, attributes.pop("style", "").split(";")):
         key, _, value = (part.strip() for part in declaration.partition(":"))
         if key in ("fill", "stroke") and value != "none":
-            classes.append(f"{key[0]}-{CLASSES[value]}")
+            classes.append(f"{key[0]}-{CLASSES.get(value, CLASSES[INK])}")
         elif key in ("font", "font-size"):
             attributes["font-size"] = re.findall(r"([\d.]+)px", value)[0]
         elif key in _KEPT:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lab import data
 from lab.errors import DataError
-from lab.grading.report import accuracy_of, parameters_of, provenance_lines
+from lab.grading.report import accuracy_of, is_assessed, parameters_of, provenance_lines
 from lab.grading.standing import Class, Item, Standing, State, Student
 
 SIDE = 28
@@ -66,6 +66,7 @@ class Feedback:
     student: Student
     alias: str  # what an anonymous page of the class calls them; empty without one
     state: State
+    is_assessed: bool  # something is known of its items
     message: str
     delivered: tuple[tuple[str, str], ...]  # what was handed in, as pairs of a label and a text
     points: float
@@ -114,6 +115,7 @@ def feedback_of(found: Class, standing: Standing, alias: str = "", names: "Names
         student=standing.student,
         alias=alias,
         state=standing.state,
+        is_assessed=is_assessed(standing),
         message=private.told([standing.message])[0],
         delivered=_delivered(standing, private),
         points=standing.points,

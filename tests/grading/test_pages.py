@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from made_up_class import HOSTILE, HOSTILE_TEXT, LIMITS, a_class, some_copies
 
 from lab._files import FileError
+from lab._terminal import legible
 from lab.grading import charts, pages
 from lab.grading.report import code_of, report_of
 from lab.grading.standing import Class, Item, Standing, Student
@@ -464,3 +465,19 @@ def test_a_grader_error_is_ours_on_every_page(browser, found, written):
         assert "not the students' fault" in page.locator(".notice.ours").inner_text()
         row = page.locator("#table tbody tr", has_text=standing.student.id)
         assert row.locator("td").nth(1).inner_text().strip() == "–"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Ada Lovelace", "Ada Lovelace"),
+        ("نام\u200cها", "نام\u200cها"),
+        ("👩🏽\u200d💻", "👩🏽\u200d💻"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("a\x00b\x1b[2J\u2028c\ud800", "a\\x00b\\x1b[2J\\u2028c\\ud800"),
+        ("zero\u200bwidth\ufeff", "zero\\u200bwidth\\ufeff"),
+        ("two\nlines\tand a tab", "two\nlines\tand a tab"),
+    ],
+)
+def test_what_is_not_seen_is_written_out(text, shown):
+    assert legible(text) == shown

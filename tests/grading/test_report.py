@@ -195,6 +195,17 @@ def test_a_message_is_the_same_without_what_differs(one, other, same):
     assert (normalised(one) == normalised(other)) is same
 
 
+def test_a_network_that_cannot_be_trained_leaves_the_exercises_what_they_are():
+    open_rule = rule(0.0, None, "accuracy")
+    half = Standing(Student("a"), "student error", "the loss is not finite", None, (exercise(1, True), open_rule))
+    whole = Standing(Student("b"), "student error", "no network", None, (exercise(1, None), open_rule))
+    report = a_report(half, whole, graded("c", exercise(1, False, "wrong"), rule(name="accuracy")))
+    assert [row.points for row in report.rows] == [5.0, 0.0, 10.0]
+    assert [(one.passed, one.failed, one.open) for one in report.columns] == [(1, 1, 0), (1, 0, 1)]
+    assert {(one.title, one.students) for one in report.failures} == {("the whole hand-in", 1), ("exercise 1", 1)}
+    assert [feedback_of(Class("", [one]), one).is_assessed for one in (half, whole)] == [True, False]
+
+
 def test_copies_are_listed_with_who_they_are_alike_to():
     found = a_class(60)
     report = report_of(found, copies=some_copies(found))
