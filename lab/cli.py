@@ -6,11 +6,12 @@ With --json whatever ends with 2 or 130 prints {"error": …} too.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -24,7 +25,7 @@ from lab._terminal import harmless
 from lab.errors import LabError
 
 if TYPE_CHECKING:
-    from lab.grading.grade import Mode
+    from lab.grading.grade import Mode, Options
     from lab.graph import Graph
     from lab.layers import Layer
     from lab.runs import Run
@@ -148,6 +149,23 @@ def _recipe_line(recipe: Recipe) -> str:
 
     own = "the lab's own"
     return f"recipe: {', '.join(settings_of(recipe)) or own}"
+
+
+_CLASS_OPTIONS = (
+    click.option("--workers", type=click.IntRange(1), help="Of a class: processes that grade; one a core if not said."),
+    click.option("--cluster", metavar="tcp://…", help="Of a class: a Dask scheduler, whose workers grade."),
+    click.option(
+        "--gradebook", "url", metavar="URL", help="Of a class: a database in place of the file in its folder."
+    ),
+    click.option("--wait", is_flag=True, help="Of a class: wait for another process that grades into the folder."),
+)
+
+
+def _class_options(command: _Command) -> _Command:
+    """Where the grades of a class are kept, and who works them out."""
+    for option in reversed(_CLASS_OPTIONS):
+        command = option(command)
+    return command
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a machine to read.")
@@ -432,6 +450,16 @@ def _assigned(target: str) -> tuple[str, str | None]:
 @click.option("--share", type=click.FloatRange(0, 1), default=0.1, help="Of an audit: trained again at random, 0 to 1.")
 @click.option("--secret", default="", help="Of an audit: a word that nobody else knows, from which it is drawn.")
 @click.option("--fresh", help="Measure on images that nobody has seen, too: qmnist.")
+@click.option("--out", type=_FOLDER, help="Of a class: the folder for the grades. Started again, it goes on there.")
+@click.option(
+    "--roster",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Of a class: a CSV of its students; roster.csv beside the hand-ins if you do not say.",
+)
+@click.option("--platform", help="Of a class: moodle, canvas, gradescope, nbgrader, repositories or folders.")
+@click.option("--assignment", help="Of a class in nbgrader's folders: which assignment.")
+@click.option("--anonymous", is_flag=True, help="Of a class: leave all names out of the class's page.")
+@_class_options
 @_as_json
 def grade(
     target: str,
@@ -444,13 +472,30 @@ def grade(
     share: float,
     secret: str,
     fresh: str | None,
+    out: Path | None,
+    roster: Path | None,
+    platform: str | None,
+    assignment: str | None,
+    anonymous: bool,
     as_json: bool,
+    **place: Any,
 ) -> None:
-    """Grade what one student handed in at TARGET: a .lab file, a notebook, a script, or a folder with one of them.
+    """Grade what was handed in at TARGET, by one student or by a class.
 
-    For teachers: what a student wrote runs in a sandbox alone, and what decides comes out of it as data. Status 0 if
-    all points are earned, 1 if some are missing, 2 if it can't be graded.
+    One student's is a .lab file, a notebook, a script, or a folder with one of them. Status 0 if all points are earned,
+    1 if some are missing, 2 if it can't be graded.
+
+    A class's is a folder as it comes from Moodle, Canvas, Gradescope or nbgrader, a folder of repositories, or one with
+    a folder a student; --out names the folder for the grades. What has a result keeps it: ended, however that came, the
+    same command goes on. Status 0 if all have a grade, 1 if some have none, for the grader's own reasons.
+
+    For teachers: what a student wrote runs in a sandbox alone, and what decides comes out of it as data.
     """
+    if out is not None or _is_class(target):
+        from lab.grading.grade import Options
+
+        options = Options(mode, None, seed, seeds, quick, accepted, share, secret, fresh)
+        _grade_class(Path(target), out, rubric, options, (roster, platform, assignment, anonymous), place, as_json)
     from lab.grading.sandbox import started_early
 
     early = started_early(target, accepted)  # imports torch while this process does
@@ -468,6 +513,107 @@ def grade(
         for flag in done.flags:
             click.echo(f"flag: {harmless(flag)}", err=True)
     sys.exit(WRONG if done.state != "graded" else 0 if done.complete else 1)
+
+
+def _is_class(target: str) -> bool:
+    if not Path(target).is_dir():
+        return False
+    from lab.grading.inbox import is_class
+
+    return is_class(Path(target))
+
+
+def _grade_class(
+    folder: Path,
+    out: Path | None,
+    rubric: str | None,
+    options: Options,
+    reading: tuple[Path | None, str | None, str | None, bool],
+    place: dict[str, Any],
+    as_json: bool,
+) -> NoReturn:
+    """Grade a class, and say what came out."""
+    if out is None:
+        raise click.UsageError(f"{folder} holds the hand-ins of a class: --out GRADES names the folder for the grades.")
+    from lab.grading.classwork import Place, grade_folder
+    from lab.rules import load_rubric
+
+    asked = load_rubric(rubric or "mnist_994")
+    with _watching(as_json, f"{out} keeps what was graded: give the same command again to go on.") as tell:
+        done = grade_folder(folder, Place(out, **place), asked, options, tell, *reading)
+    _say(json.dumps({"summary": done.to_dict()}) if as_json else "\n".join(done.lines()))
+    sys.exit(1 if done.waits else 0)
+
+
+@contextlib.contextmanager
+def _watching(as_json: bool, kept: str) -> Iterator[Any]:
+    """What is told of the progress; kept: what to say where Ctrl-C ends it."""
+    from lab.grading.live import JsonLines, Live, Quiet
+
+    watch = JsonLines() if as_json else Live() if sys.stderr.isatty() else Quiet()
+    try:
+        with watch as tell:
+            yield tell
+    except KeyboardInterrupt:
+        _fail(f"interrupted: {kept}", as_json, INTERRUPTED)
+
+
+@main.command()
+@click.argument("grades", type=_FOLDER)
+@click.option("--student", "students", multiple=True, metavar="ID", help="A student, by the id; may be repeated.")
+@click.option("--rule", help="Everybody who lacks points of this exercise or rule.")
+@click.option("--rubric", help="A new rubric for the class.")
+@_class_options
+@_as_json
+def regrade(
+    grades: Path, students: tuple[str, ...], rule: str | None, rubric: str | None, as_json: bool, **place: Any
+) -> None:
+    """Grade students of the class in GRADES anew, and print what changed.
+
+    By the settings of the last `lab grade`. Earlier results are kept; points given by hand count as before.
+    """
+    if not (students or rule or rubric):
+        raise click.UsageError("say what is graded anew: --student ID, --rule NAME or --rubric NEW.")
+    from lab.grading import classwork
+
+    with _watching(as_json, f"{grades} keeps what was graded.") as tell:
+        changes, graded = classwork.regrade(classwork.Place(grades, **place), tell, students, rule, rubric)
+    if as_json:
+        _say(json.dumps({"graded": graded, "changes": [asdict(change) for change in changes]}))
+    else:
+        _say("\n".join([*(change.line() for change in changes), f"{graded} graded anew, {len(changes)} changed."]))
+
+
+@main.command()
+@click.argument("grades", type=_FOLDER)
+@click.argument("student")
+@click.argument("item")
+@click.argument("points", type=float, required=False)
+@click.option("--comment", default="", help="The reason, which the student reads.")
+@click.option("--by", help="Who gives them; your user name if you do not say.")
+@click.option("--take-back", is_flag=True, help="Let what was worked out count again.")
+@_class_options
+@_as_json
+def mark(
+    grades: Path,
+    student: str,
+    item: str,
+    points: float | None,
+    comment: str,
+    by: str | None,
+    take_back: bool,
+    as_json: bool,
+    **place: Any,
+) -> None:
+    """Give STUDENT of the class in GRADES POINTS by hand for ITEM, an exercise or a rule. They survive a regrading."""
+    if (points is None) != take_back:
+        raise click.UsageError("give POINTS, or --take-back.")
+    if points is not None and not (0 <= points < 1e6 and comment.strip()):
+        raise click.UsageError("points are 0 or more, and --comment says why.")
+    from lab.grading import classwork
+
+    change, _ = classwork.give(classwork.Place(grades, **place), student, item, points, comment, by)
+    _say(json.dumps(asdict(change)) if as_json else change.line())
 
 
 @main.command()

@@ -202,7 +202,8 @@ def parse(cells: Iterable[tuple[str, str] | Cell], folder: Path | None = None) -
     return Source(statements, broken, guarded, folder)
 
 
-_INVALID = (SyntaxError, ValueError, RecursionError, MemoryError)  # MemoryError: too deep for the parser
+_INVALID = (SyntaxError, ValueError, RuntimeError, MemoryError)
+"""MemoryError: too deep for the parser. RuntimeError: for whoever walks the tree, or more magic than IPython takes."""
 _PYTHON_CELLS = re.compile(r"\s*%%(time|capture|prun|memit|debug|wandb|python3?|script python3?)\b.*")
 
 
@@ -241,10 +242,31 @@ def _parse(cell: Cell) -> list[ast.stmt]:
     return tree.body
 
 
+_MAGIC_LINE = re.compile(r"(?m)^[ \t]*[%!?,;/]|=[ \t]*[%!]|\?[ \t]*$|^[ \t]*(?:>>>|\.\.\.|In \[)")
+_MOST_MAGIC = 30
+_LONGEST_WITH_MAGIC = 20_000  # characters
+
+
+def _is_python(text: str) -> bool:
+    try:
+        with _without_warnings():
+            ast.parse(text)
+    except _INVALID:
+        return False
+    return True
+
+
 def _without_magic(text: str) -> str:
-    """Python for a notebook's cell: `%%time` is taken away, other magic becomes a call."""
+    """Python for a notebook's cell: `%%time` is taken away, other magic becomes a call.
+
+    Raises ValueError for more magic than anybody writes: IPython reads all of the cell again for each.
+    """
     from IPython.core.inputtransformer2 import TransformerManager
 
+    if _is_python(text):
+        return text
+    if len(text) > _LONGEST_WITH_MAGIC or len(_MAGIC_LINE.findall(text)) > _MOST_MAGIC:
+        raise ValueError("it is too long, or holds too much magic, for what is no Python")
     lines = text.splitlines(keepends=True)
     first = next((n for n, line in enumerate(lines) if line.strip()), 0)
     if lines and _PYTHON_CELLS.match(lines[first]):

@@ -10,11 +10,12 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from lab.effects import LEAST, LEAST_DEPENDENCE, LEAST_P, MOST_P, Effect, Meter, images_for
 from lab.errors import LabError, first_fault
@@ -58,6 +59,66 @@ class Rule(BaseModel):
             raise ValueError(f"rule {self.name!r} {text}")
 
 
+_Moment = Annotated[AwareDatetime, Field(strict=True)]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
+
+
+class Late(BaseModel):
+    """When a hand-in is due, and what it costs to be late.
+
+    [late]
+    due = 2026-11-30T23:59:00+01:00
+    grace_minutes = 15      # so much later is in time, too
+    off_per_day = 0.1       # of the points that were earned, for each day that has begun after `due`
+    most_off = 0.5          # never more than this
+    closes = 2026-12-07T23:59:00+01:00      # what comes later does not count at all
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    due: _Moment
+    grace_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)] = 0
+    off_per_day: _Share = 0.0
+    most_off: _Share = 1.0
+    closes: _Moment | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        """Nothing closes before it is due."""
+        if self.closes is not None and self.closes < self.due:
+            raise ValueError(f"closes ({self.closes}) is before due ({self.due})")
+
+    def share_off(self, submitted: datetime | None, marked: bool = False) -> tuple[float, str]:
+        """The share (0..1) of the earned points that is taken off, and why, for a person; 0 and "" in time.
+
+        submitted: aware; None where nobody says when. marked: the platform's own mark that it is late, which counts
+        where there is no time: as one day.
+        """
+        if submitted is None:
+            share = min(self.off_per_day, self.most_off) if marked else 0.0
+            told = "late, says the platform without a time: counted as one day"
+            return share, f"{told}{_off(share)}" if marked else ""
+        late = submitted - self.due
+        if late <= timedelta(minutes=self.grace_minutes):
+            return 0.0, ""
+        if self.closes is not None and submitted > self.closes:
+            return 1.0, f"{_duration(late)} late, after it had closed: nothing counts"
+        begun = -(-late // timedelta(days=1))
+        share = min(self.off_per_day * begun, self.most_off)
+        return share, f"{_duration(late)} late{_off(share)}"
+
+
+def _off(share: float) -> str:
+    return f", {100 * share:.4g} % off" if share else ""
+
+
+def _duration(time: timedelta) -> str:
+    """For a person, in its two largest units: "1 day 3 hours", "12 minutes"."""
+    minutes = time // timedelta(minutes=1)
+    parts = ((minutes // 1440, "day"), (minutes // 60 % 24, "hour"), (minutes % 60, "minute"))
+    shown = [f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count]
+    return " ".join(shown[:2]) or "less than a minute"
+
+
 class Rubric(BaseModel):
     """An assignment: the data set, the images' shape and the rules."""
 
@@ -74,6 +135,8 @@ class Rubric(BaseModel):
     """How its networks are trained where nobody says otherwise: a preset's name, or what is changed in the lab's own
     recipe (lab/recipes.py reads it)."""
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+    late: Late | None = Field(default=None, exclude=True)
+    """When it is due; None where nobody minds. It changes nothing that is judged, and stands in no dump or digest."""
 
     def accuracy_bar(self, quick: bool) -> float:
         """The accuracy that a run of the notebook has to reach, 0..1. Raises RubricError where there is none."""

@@ -1,19 +1,19 @@
 """Whole runs over several seeds: build a network, train it, measure it on the test set once, or on validation."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lab.data import Data, load
 from lab.errors import GraphError
 from lab.graph import Graph, capture, redrawn
 from lab.rules import Rubric, Verdict, judge
 from lab.stats import share_margin
-from lab.train import History, Recipe, TrainingError, accuracy, fit
+from lab.train import History, Recipe, TrainingError, accuracy, fit, predict, share_right
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Run:
     model: nn.Module
     history: History
     accuracy: float  # on those images, 0..1, after the last epoch
+    answers: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64), repr=False)  # to them, (N,)
 
     def to_dict(self) -> dict[str, Any]:
         """The same, but for the network, as plain numbers and strings, for JSON."""
@@ -63,7 +64,9 @@ def train_graph(
 def _measured(model: nn.Module, data: Data, recipe: Recipe, progress: bool | None, device: str | None) -> Run:
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     history = fit(model, replace(data, validation=None), recipe, progress)
-    return Run(model, history, accuracy(model, data.test if data.validation is None else data.validation))
+    measured = data.test if data.validation is None else data.validation
+    answers = predict(model, measured.images).argmax(1)
+    return Run(model, history, share_right(answers, measured), answers)
 
 
 def train_each(graph: Graph, data: Data, recipe: Recipe, seeds: Iterable[int]) -> Iterator[Run]:

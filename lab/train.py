@@ -170,7 +170,12 @@ def accuracy(model: nn.Module, digits: Labelled, batch_size: int = 1000) -> floa
 
     Raises TrainingError for an empty set.
     """
-    return int((predict(model, digits.images, batch_size).argmax(1) == digits.labels).sum()) / len(digits)
+    return share_right(predict(model, digits.images, batch_size).argmax(1), digits)
+
+
+def share_right(answers: Tensor, digits: Labelled) -> float:
+    """The share of these answers (N,) that are the digits' labels, 0..1; every image counts once."""
+    return int((answers == digits.labels).sum()) / len(digits)
 
 
 @torch.inference_mode()

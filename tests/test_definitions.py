@@ -1,12 +1,13 @@
 """Of a file or a notebook, what a network is made from is executed, also where a call changes it; a training never."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from torch import nn
 
-from lab.definitions import select
+from lab.definitions import Cell, DefinitionsError, body, select
 from lab.targets import TargetError, find
 
 HEAD = """import random
@@ -386,6 +387,22 @@ def test_cell_that_is_no_python(notebook):
 
 
 # -- the engine by itself ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["!ls\n" * 7_000, "%time x\n" * 3_600, "x?\n" * 600, "x = !ls\n" * 40, "%%time\n" * 4_000]
+)
+def test_a_cell_of_nothing_but_magic_takes_no_time(text):
+    started = time.perf_counter()
+    with pytest.raises(DefinitionsError, match="not valid Python"):
+        body(Cell("lab.ipynb, code cell 1", text + "("))
+    assert time.perf_counter() - started < 5  # it took a minute
+
+
+def test_a_text_that_looks_like_magic_stays():
+    lines = "\n!ls\n" * 100
+    (found,) = body(Cell("lab.ipynb, code cell 1", f'commands = """{lines}"""'))
+    assert found.value.value == lines
 
 
 def test_select():

@@ -2,6 +2,7 @@
 
 import math
 import re
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from lab.errors import GraphError
 from lab.graph import Graph, capture
 from lab.models import LabNet, SeedNet
-from lab.rules import RUBRICS, RubricError, Verdict, judge, load_rubric, meets
+from lab.rules import RUBRICS, Late, RubricError, Verdict, judge, load_rubric, meets
 
 RULES = ["parameter_count", "epochs", "batch_norm", "dropout", "fully_connected", "output_shape", "accuracy"]
 FOUR_OF_THE_ORIGINAL_LAB = {"parameter_count", "batch_norm", "dropout", "fully_connected"}
@@ -608,3 +609,75 @@ def test_rubric_that_is_not_there(name):
     known = "fashion, mnist_5k, mnist_8k, mnist_994"
     with pytest.raises(RubricError, match=f"no rubric '{name}': it is neither a file nor one of {known}"):
         load_rubric(name)
+
+
+# -- late -------------------------------------------------------------------------------------------------------------
+
+DUE = datetime(2026, 11, 30, 23, 59, tzinfo=timezone(timedelta(hours=1)))
+LATE = """
+[late]
+due = 2026-11-30T23:59:00+01:00
+grace_minutes = 5
+off_per_day = 0.1
+most_off = 0.25
+closes = 2026-12-14T00:00:00+01:00
+"""
+
+
+@pytest.mark.parametrize(
+    ("minutes", "share", "told"),
+    [
+        (-60, 0.0, ""),
+        (5, 0.0, ""),
+        (6, 0.1, "6 minutes late, 10 % off"),
+        (24 * 60, 0.1, "1 day late, 10 % off"),
+        (24 * 60 + 1, 0.2, "1 day 1 minute late, 20 % off"),
+        (27 * 60, 0.2, "1 day 3 hours late, 20 % off"),
+        (4 * 24 * 60 + 61, 0.25, "4 days 1 hour late, 25 % off"),
+        (15 * 24 * 60, 1.0, "15 days late, after it had closed: nothing counts"),
+    ],
+)
+def test_each_day_that_has_begun_costs_its_share(tmp_path: Path, minutes: float, share: float, told: str) -> None:
+    late = load_rubric(with_late(tmp_path, LATE)).late
+    assert late is not None
+    moment = (DUE + timedelta(minutes=minutes)).astimezone(timezone.utc)  # in whatever zone it is told
+    assert late.share_off(moment) == (share, told)
+
+
+def test_late_without_a_time_counts_as_one_day() -> None:
+    late = Late(due=DUE, off_per_day=0.1)
+    share, told = late.share_off(None, marked=True)
+    assert (share, told) == (0.1, "late, says the platform without a time: counted as one day, 10 % off")
+    assert late.share_off(None) == (0.0, "")
+    assert late.share_off(DUE + timedelta(seconds=1)) == (0.1, "less than a minute late, 10 % off")
+
+
+def test_when_it_is_due_changes_nothing_that_is_written_down_of_a_rubric(tmp_path: Path) -> None:
+    with_it = load_rubric(with_late(tmp_path, LATE))
+    assert with_it.late is not None
+    assert with_it.model_dump_json() == load_rubric().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("due = 2026-11-30T23:59:00", "timezone"),
+        ("due = 2026-11-30", "datetime"),
+        ('due = "2026-11-30T23:59:00Z"', "datetime"),
+        ("off_per_day = 0.1", "late.due: Field required"),
+        ("due = 2026-11-30T23:59:00Z\noff_per_day = 10", "late.off_per_day"),
+        ("due = 2026-11-30T23:59:00Z\ngrace_minutes = -1", "late.grace_minutes"),
+        ("due = 2026-11-30T23:59:00Z\nclosed = 2026-12-01T00:00:00Z", "late.closed"),
+        ("due = 2026-11-30T23:59:00Z\ncloses = 2026-11-01T00:00:00Z", "before due"),
+    ],
+)
+def test_a_late_policy_that_is_none_is_told(tmp_path: Path, table: str, told: str) -> None:
+    with pytest.raises(RubricError, match=told):
+        load_rubric(with_late(tmp_path, f"\n[late]\n{table}\n"))
+
+
+def with_late(folder: Path, table: str) -> Path:
+    """The lab's own rubric with one table more."""
+    path = folder / "rubric.toml"
+    path.write_text((RUBRICS / "mnist_994.toml").read_text(encoding="utf-8") + table, encoding="utf-8")
+    return path

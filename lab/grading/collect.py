@@ -27,7 +27,8 @@ MAX_FILE = 64 * 2**20
 MAX_FILES = 2_000
 MAX_CODE = 2 * 2**20
 """Characters of all code in it: a hundred times what the lab's own notebook has."""
-_SKIPPED = {"__pycache__", ".git", ".ipynb_checkpoints", "__MACOSX", "node_modules", ".venv"}
+SKIPPED = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", "__MACOSX", "node_modules", ".venv"})
+"""What tools leave in a folder: no part of what was handed in, as are links and names that start with `._`."""
 
 
 class CollectError(LabError):
@@ -60,7 +61,7 @@ def collect(target: str | Path) -> Collected:
 
 
 def _folder(folder: Path) -> Collected:
-    files = sorted(_files_in(folder))
+    files = sorted(files_in(folder))
     if not files:
         raise CollectError(f"{folder} is empty: there is nothing to grade.")
     digest = digest_of(folder)
@@ -172,12 +173,12 @@ def _set_up_among(cells: tuple[Cell, ...], edition: Edition) -> set[str]:
     return own if own <= {cell.source.strip() for cell in cells} else set()
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def files_in(folder: Path) -> Iterator[Path]:
     """The ordinary files of a folder; no links, and not what tools leave behind."""
     count, waiting = 0, [folder]
     while waiting:
         for path in sorted(waiting.pop().iterdir()):
-            if path.is_symlink() or path.name in _SKIPPED or path.name.startswith("._"):
+            if path.is_symlink() or path.name in SKIPPED or path.name.startswith("._"):
                 continue
             if path.is_dir():
                 waiting.append(path)
@@ -190,7 +191,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
 
 def digest_of(folder: Path) -> str:
     """SHA-256 of all that a folder holds, by names and contents, hexadecimal. Raises CollectError."""
-    return _digest([(path.relative_to(folder).as_posix(), path) for path in sorted(_files_in(folder))])
+    return _digest([(path.relative_to(folder).as_posix(), path) for path in sorted(files_in(folder))])
 
 
 def _digest(files: list[tuple[str, Path]]) -> str:

@@ -40,7 +40,7 @@ class Options:
     """How a hand-in is graded. What is None is chosen by what was handed in."""
 
     mode: Mode | None = None
-    rubric: str | None = None
+    rubric: str | Rubric | None = None
     seed: int = 0  # of the cases that are drawn, the first weights and the training
     seeds: int | None = None  # train so often; None: once, and again where it is close
     quick: bool = False  # the exercises alone, and of those the ones that need no training
@@ -117,14 +117,16 @@ def grade(target: str | Path, options: Options | None = None, early: Sandbox | N
     options = options or Options()
     spare = [early] if early is not None else []
     try:
-        return _graded(collect(target), options, spare)
+        return graded(collect(target), options, spare)
     finally:
         for sandbox in spare:
             sandbox.close()
 
 
-def _graded(found: Collected, options: Options, spare: list[Sandbox]) -> Grade:
-    rubric = load_rubric(options.rubric or _rubric_of(found))
+def graded(found: Collected, options: Options, spare: list[Sandbox] | None = None) -> Grade:
+    """The same for what was collected. spare: a sandbox in it is taken out, and used. Raises as `grade` does."""
+    spare = [] if spare is None else spare
+    rubric = options.rubric if isinstance(options.rubric, Rubric) else load_rubric(options.rubric or _rubric_of(found))
     if found.hand_in is None:
         doctor.require(options.accepted)
         made = _copy if found.copy is not None else _code

@@ -30,13 +30,13 @@ from lab.data import checksums, load
 from lab.design import Log, Trained, Version, entry_of, graph_of, right_of
 from lab.errors import DataError, LabError
 from lab.grading import sequential
-from lab.grading.training import GraderError, Outcome, Training
+from lab.grading.training import GraderError, Mistake, Outcome, Training, mistakes_of
 from lab.graph import Graph, document_of
 from lab.likeness import design, known_copy, same_design
 from lab.rules import Rubric, RubricError, Verdict, judge
 from lab.stats import share_margin
 from lab.submission import HandIn
-from lab.train import History, Recipe, accuracy, check_recipe
+from lab.train import History, Recipe, accuracy, check_recipe, predict, share_right
 
 MOST_EPOCHS = 60
 """A recipe with more is not trained; one with more than the rubric allows is, and loses that rule's points."""
@@ -76,6 +76,8 @@ class Judgement:
     odds: float | None = None  # of an audit: that a cheat which raises no suspicion stays unseen, 0..1
     provenance: Mapping[str, Any] = field(default_factory=dict)  # what is needed to repeat it
     graph: Graph | None = field(default=None, repr=False)  # that was judged, with its weights; not in `to_dict`
+    curve: tuple[Mapping[str, float], ...] = ()  # of the first training, an epoch each; not in `to_dict`
+    mistakes: tuple[Mistake, ...] = ()  # of the first network that was tested, all of them; not in `to_dict`
     seconds: float = 0.0  # of training; not in `to_dict`, which is the same for the same hand-in
 
     @property
@@ -142,16 +144,17 @@ def by_retraining(graph: Graph, recipe: Recipe, rubric: Rubric, seed: int = 0, s
     made = _provenance(graph, recipe, rubric, threads, repeat)
     took = sum(one.seconds for one in done)
     return Judgement(
-        "retrain", tuple(verdicts), tried, tuple(accuracies), notes, provenance=made, graph=done[0].graph, seconds=took
-    )
+        "retrain", tuple(verdicts), tried, tuple(accuracies), notes, provenance=made, graph=done[0].graph,
+        curve=done[0].curve, mistakes=done[0].mistakes, seconds=took,
+    )  # fmt: skip
 
 
 def by_weights(graph: Graph, rubric: Rubric) -> Judgement:
     """Judge a network by the weights that it brings. How they were learnt is not known: the epochs earn nothing."""
-    found, verdicts = _tested(graph, rubric)
+    found, mistakes, verdicts = _tested(graph, rubric)
     verdicts, notes = _without_copies([runs.unknown_epochs(verdict) for verdict in verdicts], graph)
     made = _provenance(graph, None, rubric, torch.get_num_threads(), "lab grade HAND-IN --mode weights")
-    return Judgement("weights", tuple(verdicts), (), (found,), notes, provenance=made, graph=graph)
+    return Judgement("weights", tuple(verdicts), (), (found,), notes, provenance=made, graph=graph, mistakes=mistakes)
 
 
 def by_rerun(graph: Graph, rubric: Rubric, epochs: float, notes: Sequence[str] = ()) -> Judgement:
@@ -159,21 +162,29 @@ def by_rerun(graph: Graph, rubric: Rubric, epochs: float, notes: Sequence[str] =
 
     epochs: passes over the training images, as they were counted beside that code.
     """
-    found, verdicts = _tested(graph, rubric, max(1, math.ceil(epochs - 0.05)))
+    found, mistakes, verdicts = _tested(graph, rubric, max(1, math.ceil(epochs - 0.05)))
     verdicts, more = _without_copies([_counted_inside(verdict) for verdict in verdicts], graph)
     made = _provenance(graph, None, rubric, torch.get_num_threads(), "lab grade HAND-IN --mode rerun")
-    return Judgement("rerun", tuple(verdicts), (), (found,), (*notes, *more), provenance=made, graph=graph)
+    return Judgement(
+        "rerun", tuple(verdicts), (), (found,), (*notes, *more), provenance=made, graph=graph, mistakes=mistakes
+    )
 
 
-def _tested(graph: Graph, rubric: Rubric, epochs: int | None = None) -> tuple[float, list[Verdict]]:
-    """Accuracy on the test images, 0..1, and the verdicts. Raises GraderError where those images can't be had."""
+def _tested(
+    graph: Graph, rubric: Rubric, epochs: int | None = None
+) -> tuple[float, tuple[Mistake, ...], list[Verdict]]:
+    """Accuracy on the test images, 0..1, what is wrong there, and the verdicts.
+
+    Raises GraderError where those images can't be had.
+    """
     _check_shapes(graph, rubric)
     try:
         test = load(rubric.dataset).test
     except DataError as error:
         raise GraderError(f"nothing can be tested: {error}") from error
-    found = accuracy(graph.build(), test)
-    return found, judge(rubric, graph, epochs, found)
+    answers = predict(graph.build(), test.images).argmax(1)
+    found = share_right(answers, test)
+    return found, tuple(mistakes_of(answers, test.labels)), judge(rubric, graph, epochs, found)
 
 
 def _counted_inside(verdict: Verdict) -> Verdict:
@@ -413,7 +424,10 @@ def digests(hand_in: HandIn) -> dict[str, str]:
     The recipe alone is none of them: many take the lab's own.
     """
     recipe = None if hand_in.recipe is None else asdict(replace(hand_in.recipe, seed=0))
-    return {"network and recipe": _sha256([design(hand_in.graph), recipe]), "weights": _of_weights(hand_in.graph)}
+    return {
+        "network and recipe": json_digest([design(hand_in.graph), recipe]),
+        "weights": weights_digest(hand_in.graph),
+    }
 
 
 def is_suspicious(known: float, fresh: float, images: int, of_known: int = 10_000) -> bool:
@@ -490,17 +504,17 @@ def _provenance(graph: Graph, recipe: Recipe | None, rubric: Rubric, threads: in
         "python": platform.python_version(),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": threads,
-        "network": _sha256(document_of(graph).model_dump(mode="json")),
-        "weights": None if recipe is not None else _of_weights(graph),
+        "network": json_digest(document_of(graph).model_dump(mode="json")),
+        "weights": None if recipe is not None else weights_digest(graph),
         "recipe": None if recipe is None else asdict(recipe),
-        "rubric": _sha256(rubric.model_dump(mode="json")),
+        "rubric": json_digest(rubric.model_dump(mode="json")),
         "data": {"name": rubric.dataset, "files": checksums(rubric.dataset)},
         "repeat": repeat,
     }
 
 
-def _of_weights(graph: Graph) -> str:
-    """SHA-256 of all weights, in the order of their first use."""
+def weights_digest(graph: Graph) -> str:
+    """SHA-256 of all weights, in the order of their first use, hexadecimal."""
     names = {name: None for op in graph.operations for name in op.stored()}
     found = hashlib.sha256()
     for name in names:
@@ -508,5 +522,6 @@ def _of_weights(graph: Graph) -> str:
     return found.hexdigest()
 
 
-def _sha256(value: Any) -> str:
+def json_digest(value: Any) -> str:
+    """SHA-256 of what JSON can hold, hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

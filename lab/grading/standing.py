@@ -5,10 +5,12 @@ in the place of those that were worked out. What is late loses points as the rub
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from lab.rules import Rubric
 
 State = Literal["graded", "student error", "grader error", "waiting", "missing"]
 """graded; student error: nothing could be graded, and that is the hand-in's fault; grader error: it is ours, and costs
@@ -42,17 +44,12 @@ class Delivery:
     partners: tuple[Student, ...] = ()  # who handed it in together with this one
     notes: tuple[str, ...] = ()
 
-    @property
-    def name(self) -> str:
-        """For a person: the file, or how many there are."""
-        return next(iter(self.files)) if len(self.files) == 1 else f"{len(self.files)} files"
-
 
 @dataclass(frozen=True)
 class Mark:
     """Points that a person gave, with the reason."""
 
-    item: str  # an exercise's or a rule's name
+    item: str  # its id: `Item.id`
     points: float
     comment: str
     by: str  # who gave them
@@ -72,6 +69,11 @@ class Item:
     figure: str  # of a rule: what was found, and the limit
     message: str  # what the check or the rule says, or what to do
     mark: Mark | None = None
+
+    @property
+    def id(self) -> str:
+        """What tells it from all others: an exercise and a rule may share a name."""
+        return f"{self.kind}:{self.name}"
 
 
 @dataclass(frozen=True)
@@ -153,3 +155,49 @@ class Class:
     notes: Sequence[str] = ()
     limits: Mapping[str, float] = field(default_factory=dict)  # of the rubric's rules: {"parameter_count": 20000, …}
     provenance: Mapping[str, Any] = field(default_factory=dict)  # lab, judge, seed, mode, date
+
+
+# -- from a result ----------------------------------------------------------------------------------------------------
+
+
+def items_of(grade: Mapping[str, Any]) -> list[Item]:
+    """The exercises and rules of a `Grade.to_dict()`, in their order."""
+    exercises = [
+        Item("exercise", one["name"], one["title"], one["passed"], one["points"], one["max_points"], "", one["message"])
+        for one in grade.get("exercises", ())
+    ]
+    verdicts = (grade.get("assignment") or {}).get("verdicts", ())
+    return [*exercises, *map(_rule, verdicts)]
+
+
+def _rule(verdict: Mapping[str, Any]) -> Item:
+    name, figure = str(verdict["rule"]), f"{verdict['figure']}, {verdict['limit']}"
+    title = name.replace("_", " ")
+    return Item(
+        "rule", name, title, verdict["passed"], verdict["points"], verdict["max_points"], figure, verdict["hint"]
+    )
+
+
+def standing_of(
+    student: Student,
+    delivery: Delivery | None,
+    result: Mapping[str, Any],
+    everything: Sequence[Item],
+    marks: Mapping[str, Mark],
+    rubric: Rubric,
+) -> Standing:
+    """Where a student stands: by the result, the points given by hand, and the rubric's rule for what is late.
+
+    everything: the items that there are in the class; those that the result has not are open, without points.
+    """
+    grade: Mapping[str, Any] = result["grade"] if result else {}
+    earned = {item.id: item for item in items_of(grade)}
+    items = [earned.get(item.id, item) for item in everything]
+    items = [replace(item, points=marks[item.id].points, mark=marks[item.id]) if item.id in marks else item
+             for item in items]  # fmt: skip
+    state: State = grade["state"] if grade else "waiting" if delivery is not None else "missing"
+    share, words = (0.0, "") if delivery is None or rubric.late is None else rubric.late.share_off(
+        delivery.submitted, delivery.late
+    )  # fmt: skip
+    off = share * sum(item.points for item in items)
+    return Standing(student, state, grade.get("message", ""), delivery, tuple(items), off, words, result)

@@ -13,18 +13,21 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab import _place
 from lab._terminal import harmless
 from lab.errors import LabError
 from lab.graph import Graph, load, save
 from lab.train import Recipe, TrainingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEMORY = 12 * 2**30
 """Bytes of data that the process may have, where the system can limit them."""
@@ -37,6 +40,20 @@ class GraderError(LabError):
     """The grader's own trouble, which costs no points."""
 
 
+class Mistake(NamedTuple):
+    """A test image that a network gets wrong."""
+
+    image: int  # its place among the test images, from 0
+    label: int
+    predicted: int
+
+
+def mistakes_of(answers: "Tensor", labels: "Tensor") -> list[Mistake]:
+    """Where answers (N,) and labels (N,) differ, in order."""
+    wrong = (answers != labels).nonzero().flatten().tolist()
+    return [Mistake(image, int(labels[image]), int(answers[image])) for image in wrong]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One training."""
@@ -46,6 +63,8 @@ class Outcome:
     epochs: int
     seconds: float
     graph: Graph  # with the trained weights
+    curve: tuple[Mapping[str, float], ...] = ()  # for each epoch what `lab.train.Epoch` has
+    mistakes: tuple[Mistake, ...] = ()  # all of them
 
 
 class Training:
@@ -100,7 +119,9 @@ class Training:
         if "failed" in said:
             raise GraderError(f"the training failed: {said['failed']}")
         graph = load(self.folder / str(seed))  # raises GraphError for weights that are no longer finite
-        return Outcome(said["accuracy"], said["images"], said["epochs"], said["seconds"], graph)
+        mistakes = tuple(Mistake(*one) for one in said["mistakes"])
+        curve = tuple(said["curve"])
+        return Outcome(said["accuracy"], said["images"], len(curve), said["seconds"], graph, curve, mistakes)
 
     def _say(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -199,6 +220,8 @@ def _trainer(job: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
             raise GraderError("it was interrupted.")
         save(capture(run.model, graph.input_shape), folder / str(seed))
         measured = {"accuracy": run.accuracy, "images": len(data.test)}
-        return {**measured, "epochs": len(run.history.epochs), "seconds": run.history.seconds}
+        curve = [asdict(epoch) for epoch in run.history.epochs]
+        mistakes = mistakes_of(run.answers, data.test.labels)
+        return {**measured, "curve": curve, "mistakes": mistakes, "seconds": run.history.seconds}
 
     return train

@@ -1,0 +1,95 @@
+"""Who made which submission? Gradescope's submission_metadata.yml, read as data alone.
+
+    submission_123:
+      :submitters:
+      - :name: Anna Müller
+        :sid: '0042'
+        :email: anna@uni.example
+      :created_at: 2023-09-21 05:59:00.123456000 Z
+      :history:
+      - :id: 122
+        :created_at: 2023-09-20 22:10:00.000000000 Z
+
+Everything is read as the text that stands there: no tag makes an object, no `0042` becomes 34. What an alias names is
+one object, however often it is named, and only what is asked for is looked at: so a bomb of aliases stays small.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lab._files import FileError, read_regular
+from lab._terminal import printable
+from lab.grading._moments import Clock
+from lab.grading.roster import Claim, InboxError
+
+METADATA = "submission_metadata.yml"
+MAX_METADATA = 256 * 2**20
+"""Bytes: the outputs of all tests of all students stand in it."""
+MOST = 1_000
+"""Submitters of one submission, and earlier ones of one student."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One entry."""
+
+    claims: tuple[Claim, ...]
+    created: datetime | None
+    history: tuple[str, ...]  # ids of the earlier ones, the first first
+    times: tuple[datetime | None, ...]  # of those
+
+
+def read_metadata(path: Path, clock: Clock) -> dict[str, Submission]:
+    """The entries, by the name of the folder or file. Raises InboxError."""
+    document = _document(path)
+    if not isinstance(document, dict):
+        raise InboxError(f"{path} names no submissions: download the export again.")
+    return {
+        name: _submission(name, entry, clock)
+        for name, entry in document.items()
+        if isinstance(name, str) and isinstance(entry, dict)
+    }
+
+
+def _document(path: Path) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise InboxError("Gradescope's export is read with PyYAML: pip install 'lab994[grading]'.") from error
+    if path.is_symlink():
+        raise InboxError(f"{path} is a link: download the export again.")
+    try:
+        content = read_regular(path, MAX_METADATA)
+        return yaml.load(content, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # texts, lists, mappings
+    except (OSError, FileError) as error:
+        raise InboxError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        told = printable(" ".join(str(error).split()))[:200]
+        raise InboxError(f"{path} is no YAML file: {told}. Download the export again.") from error
+
+
+def _submission(name: str, entry: Mapping[str, Any], clock: Clock) -> Submission:
+    earlier = sorted(_items(entry, "history"), key=lambda one: _text(one, "created_at"))
+    return Submission(
+        tuple(
+            Claim(printable(name), id=_text(one, "sid"), email=_text(one, "email"), name=_text(one, "name"))
+            for one in _items(entry, "submitters")
+            if any(_text(one, field) for field in ("sid", "email", "name"))
+        ),
+        clock.read(_text(entry, "created_at")),
+        tuple(_text(one, "id") for one in earlier),
+        tuple(clock.read(_text(one, "created_at")) for one in earlier),
+    )
+
+
+def _items(entry: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
+    items = entry.get(f":{field}")
+    return [one for one in items[:MOST] if isinstance(one, dict)] if isinstance(items, list) else []
+
+
+def _text(entry: Mapping[str, Any], field: str) -> str:
+    value = entry.get(f":{field}")
+    return value.strip()[:500] if isinstance(value, str) and value not in ("~", "null") else ""

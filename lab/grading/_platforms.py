@@ -1,0 +1,458 @@
+"""How does each platform name what students hand in? One function for each, from a folder to what lies in it.
+
+    moodle        Anna Müller_4711_assignsubmission_file_/net.lab       or flat: …_assignsubmission_file_net.lab
+    canvas        muelleranna_LATE_1234_56789_net-1.lab                 name, mark, user, file, the student's own name
+    gradescope    submission_123/net.lab, submission_metadata.yml
+    nbgrader      submitted/amueller/assignment/{net.ipynb, timestamp.txt}
+    repositories  assignment-amueller/.git
+    folders       amueller/net.lab, or amueller.lab
+
+Names and files are the students' and hostile: links, devices and pipes are left out, and no folder is left.
+"""
+
+import contextlib
+import itertools
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from lab._files import FileError, read_regular
+from lab._terminal import printable
+from lab.grading._commits import CommitError, commits
+from lab.grading._gradescope import METADATA, Submission, read_metadata
+from lab.grading._moments import Clock
+from lab.grading._worksheet import Worksheet, worksheet_beside
+from lab.grading.collect import MAX_FILES, SKIPPED
+from lab.grading.roster import Claim, InboxError, same
+
+MOST_ENTRIES = 20_000
+"""Files and folders that are looked at in one hand-in."""
+GRADABLE = (".lab", ".ipynb", ".py")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One hand-in, and whom it may belong to."""
+
+    claims: tuple[Claim, ...]  # of each who handed it in
+    files: Mapping[str, Path]
+    submitted: datetime | None = None
+    attempt: int = 1
+    late: bool = False
+    claimed: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Layout:
+    """All that lies in a folder."""
+
+    found: list[Found] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)  # for a person: what belongs to nobody, and why
+    notes: list[str] = field(default_factory=list)
+    worksheet: Worksheet | None = None
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def is_left_out(name: str) -> bool:
+    """Is it nothing that a student handed in, by its name?"""
+    return name in SKIPPED or name.startswith("._") or name in (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def entries(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]], list[str]]:
+    """The folders and files of a folder by name, without what is hidden; and names of what is neither.
+
+    Raises InboxError for a folder that can't be read.
+    """
+    try:
+        with os.scandir(folder) as scanned:
+            shown = [one for one in scanned if not is_left_out(one.name) and not one.name.startswith(".")]
+    except OSError as error:
+        raise InboxError(f"cannot read {printable(str(folder))}: {error.strerror or error}.") from error
+    shown.sort(key=lambda one: one.name)
+    folders = [one for one in shown if one.is_dir(follow_symlinks=False)]
+    files = [one for one in shown if one.is_file(follow_symlinks=False)]
+    others = [one.name for one in shown if one not in folders and one not in files]
+    return folders, files, others
+
+
+def entries_if_any(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]], list[str]]:
+    """The same; nothing where the folder can't be read: one student's does not stop the class."""
+    try:
+        return entries(folder)
+    except InboxError:
+        return [], [], []
+
+
+def files_under(folder: Path, hidden: bool = True) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Every file in a hand-in's folder by its name, and what to say of it.
+
+    As `lab/grading/collect.py` takes them. Of more than MAX_FILES one more is named: then that says that they are too
+    many. hidden: with those whose names start with a dot.
+    """
+    files: dict[str, Path] = {}
+    left, unread, count, waiting = 0, 0, 0, [(folder, "")]
+    while waiting and count < MOST_ENTRIES and len(files) <= MAX_FILES:
+        place, before = waiting.pop()
+        try:
+            with os.scandir(place) as scanned:
+                inside = sorted(itertools.islice(scanned, MOST_ENTRIES), key=lambda one: one.name)
+        except OSError:
+            unread += 1
+            continue
+        for one in inside:
+            count += 1
+            if is_left_out(one.name) or (one.name.startswith(".") and not hidden):
+                continue
+            if one.is_dir(follow_symlinks=False):
+                waiting.append((Path(one.path), f"{before}{printable(one.name)}/"))
+            elif one.is_file(follow_symlinks=False):
+                name = f"{before}{printable(one.name)}"
+                while name in files:  # two names that look alike once they are written out
+                    name += "_"
+                if len(files) <= MAX_FILES:
+                    files[name] = Path(one.path)
+            else:
+                left += 1
+    notes = [f"{left} links, pipes or devices are left out."] if left else []
+    notes += [f"{unread} folders can't be read."] if unread else []
+    notes += ["it holds too many files and folders: not all were looked at."] if waiting else []
+    return files, tuple(notes)
+
+
+def notes_of(files: Iterable[str]) -> list[str]:
+    """What a teacher should know of a hand-in before it is graded. files: their names."""
+    names = list(files)
+    archives = [name for name in names if name.lower().endswith((".zip", ".tar", ".gz", ".7z", ".rar"))]
+    notes = [f"{archives[0]} is an archive, and was not unpacked."] if archives else []
+    if set(names) <= {"onlinetext.html", "text.html", "link.html"}:
+        notes.append("there is a text that was typed in, and no file.")
+    return notes
+
+
+def _left_out(names: list[str]) -> list[str]:
+    return [f"{_shown(name)} is a link, a pipe or a device: left out." for name in names]
+
+
+def _shown(name: str) -> str:
+    return repr(printable(name))
+
+
+def _merged(parts: Iterable[tuple[str, Mapping[str, Path], tuple[str, ...]]]) -> list[Found]:
+    """Hand-ins of one student of what lies in several places; what is there twice is another hand-in.
+
+    parts: where it was found, its files, and notes.
+    """
+    merged: list[Found] = []
+    for shown, files, notes in parts:
+        if not merged or merged[-1].files.keys() & files.keys():
+            merged.append(Found((Claim(shown),), {}))
+        last = merged[-1]
+        merged[-1] = replace(last, files={**last.files, **files}, notes=(*last.notes, *notes))
+    return merged
+
+
+# -- Moodle -----------------------------------------------------------------------------------------------------------
+
+# A name has no underscore (Moodle writes a space), a file's may have all of this again: the first match counts.
+_MOODLE = re.compile(
+    r"(?:(?P<name>.+?)[_ ])??(?P<number>\d+)_assignsubmission_(?P<plugin>[a-z]+)(?:_(?P<file>.*))?", re.DOTALL
+)
+_MOODLE_TEAM = re.compile(r"(?P<name>.+?)_assignsubmission_(?P<plugin>[a-z]+)(?:_(?P<file>.*))?", re.DOTALL)
+
+
+def in_moodle(name: str) -> re.Match[str] | None:
+    """The parts of a name that Moodle gave."""
+    return _MOODLE.fullmatch(name) or _MOODLE_TEAM.fullmatch(name)
+
+
+def moodle(folder: Path, clock: Clock) -> Layout:
+    """Moodle's "Download all submissions", in folders or flat, with the grading worksheet where it lies beside."""
+    folders, files, others = entries(folder)
+    sheet = worksheet_beside(folder, clock)
+    layout = Layout(notes=_left_out(others), worksheet=sheet)
+    parts: dict[tuple[str, str], list[tuple[str, Mapping[str, Path], tuple[str, ...]]]] = {}
+    for entry in [*folders, *files]:
+        match = in_moodle(entry.name)
+        if match is None or (entry.is_file() and not match["file"]):
+            if not entry.name.endswith(".csv"):
+                layout.strays.append(f"{_shown(entry.name)} has no name that Moodle gives: put it where it belongs.")
+            continue
+        number = match.groupdict().get("number") or ""
+        given, notes = (
+            files_under(Path(entry.path)) if entry.is_dir() else ({printable(match["file"]): Path(entry.path)}, ())
+        )
+        parts.setdefault((match["name"] or "", number), []).append((entry.name, given, notes))
+    for (name, number), places in parts.items():
+        for one in _merged(places):
+            claim = Claim(printable(one.claims[0].shown), number=number, name=name)
+            if sheet is None:
+                layout.found.append(replace(one, claims=(_unnamed(claim),)))
+                continue
+            claim, moment, late, told = sheet.about(claim)
+            layout.found.append(replace(one, claims=(claim,), submitted=moment, late=late, notes=(*one.notes, *told)))
+    if sheet is not None:
+        layout.notes += sheet.notes
+    else:
+        layout.notes.append(
+            "Moodle's folders name no time: put the assignment's grading worksheet (CSV) beside them, and it is read."
+        )
+    return layout
+
+
+_HIDDEN = {"participant", "teilnehmer/in", "teilnehmerin", "participante", "partecipante", "deelnemer"}
+
+
+def _unnamed(claim: Claim) -> Claim:
+    """The same without the word that stands in the place of a name that is hidden."""
+    return replace(claim, name="") if same(claim.name) in _HIDDEN else claim
+
+
+# -- Canvas -----------------------------------------------------------------------------------------------------------
+
+# As Canvas's content_zipper.rb writes it. A name is letters and digits; a file's may have all of this again: the first
+# match counts.
+_CANVAS = re.compile(
+    r"(?P<name>[^\s_.-][^\s.-]*?)(?:_(?P<late>LATE|late))?_(?P<user>\d+)_"
+    r"(?:(?P<number>\d+)_(?P<file>.+)|(?P<text>text|link)\.html)",
+    re.DOTALL,
+)
+_CANVAS_HIDDEN = re.compile(
+    r"(?:(?P<late>LATE|late)_)?(?P<user>anon_[A-Za-z0-9]+)_(?:(?P<number>\d+)_(?P<file>.+)|(?P<text>text|link)\.html)",
+    re.DOTALL,
+)
+_AGAIN = re.compile(r"(?P<stem>.+)-(?P<times>\d{1,3})(?P<suffix>\.[^.]+)?", re.DOTALL)
+
+
+def in_canvas(name: str) -> re.Match[str] | None:
+    """The parts of a name that Canvas gave."""
+    name = unicodedata.normalize("NFC", name)
+    return _CANVAS_HIDDEN.fullmatch(name) or _CANVAS.fullmatch(name)
+
+
+def canvas(folder: Path, clock: Clock) -> Layout:
+    """Canvas's "Download Submissions". A file that is handed in again gets -1, -2, … behind its name."""
+    folders, files, others = entries(folder)
+    layout = Layout(notes=_left_out(others))
+    users: dict[tuple[str, str], list[tuple[re.Match[str], Path]]] = {}
+    for entry in [*folders, *files]:
+        match = in_canvas(entry.name) if entry.is_file() else None
+        if match is not None:
+            users.setdefault((match.groupdict().get("name") or "", match["user"]), []).append((match, Path(entry.path)))
+        elif not entry.name.endswith(".csv"):
+            layout.strays.append(f"{_shown(entry.name)} has no name that Canvas gives: put it where it belongs.")
+    bare = {_file(match).casefold() for those in users.values() for match, _ in those}
+    for (name, user), those in users.items():
+        number = "" if user.startswith("anon_") else user
+        claim = Claim(printable(those[0][1].name), number=number, squeezed=name, texts=() if number else (user,))
+        late = any(match["late"] for match, _ in those)
+        for attempt, given in _attempts(those, bare).items():
+            layout.found.append(Found((claim,), given, attempt=attempt, late=late))
+    return layout
+
+
+def _file(match: re.Match[str]) -> str:
+    return printable(match["file"] or f"{match['text']}.html")
+
+
+def _attempts(those: list[tuple[re.Match[str], Path]], bare: set[str]) -> dict[int, dict[str, Path]]:
+    """One student's files, by attempt.
+
+    "net-1.lab" is the second attempt of "net.lab" where this or another student handed in a file called so: by itself,
+    "lab-1.ipynb" is a name like any other. bare: the names of all files of the class.
+    """
+    versions: dict[str, dict[int, Path]] = {}
+    for match, path in sorted(those, key=lambda one: int(one[0]["number"] or 0)):
+        name, times = _file(match), 0
+        again = _AGAIN.fullmatch(name)
+        if again is not None and f"{again['stem']}{again['suffix'] or ''}".casefold() in bare:
+            name, times = f"{again['stem']}{again['suffix'] or ''}", int(again["times"])
+        same_file = versions.setdefault(name, {})
+        while times in same_file:  # Canvas names no two files of a student's alike; two downloads in one folder may
+            times += 1
+        same_file[times] = path
+    several = sorted({times for given in versions.values() if len(given) > 1 for times in given})
+    last = max(times for given in versions.values() for times in given)
+    found = {}
+    for now in several or [last]:
+        found[now + 1] = {
+            name: given[max((times for times in given if times <= now), default=min(given))]
+            for name, given in versions.items()
+        }
+    return found
+
+
+# -- Gradescope -------------------------------------------------------------------------------------------------------
+
+
+def gradescope(folder: Path, clock: Clock) -> Layout:
+    """Gradescope's export: a folder for each submission, and who made it in a file beside."""
+    folders, files, others = entries(folder)
+    layout = Layout(notes=_left_out(others))
+    submissions = read_metadata(folder / METADATA, clock)
+    here = {entry.name: entry for entry in [*folders, *files]}
+    earlier = {
+        f"submission_{id_}": (one, place) for one in submissions.values() for place, id_ in enumerate(one.history)
+    }
+    for name, entry in here.items():
+        if name == METADATA or name.endswith(".csv"):
+            continue
+        if name not in submissions and name not in earlier:
+            layout.strays.append(f"{_shown(name)} is not in {METADATA}: download the export again.")
+            continue
+        one, place = (submissions[name], len(submissions[name].history)) if name in submissions else earlier[name]
+        if one.claims:
+            layout.found.append(_submission(entry, one, place))
+        else:
+            layout.strays.append(f"{_shown(name)} has no submitter in {METADATA}: look it up in Gradescope.")
+    for name in sorted(submissions.keys() - here.keys()):
+        layout.strays.append(f"{_shown(name)} is in {METADATA}, and not in the folder: download the export again.")
+    return layout
+
+
+def _submission(entry: os.DirEntry[str], one: Submission, place: int) -> Found:
+    """place: among the student's attempts; behind the earlier ones it is that which counted when it was exported."""
+    files, notes = ({printable(entry.name): Path(entry.path)}, ()) if entry.is_file() else files_under(Path(entry.path))
+    moment = one.times[place] if place < len(one.history) else one.created
+    claims = tuple(replace(claim, shown=printable(entry.name)) for claim in one.claims)
+    return Found(claims, files, moment, attempt=place + 1, notes=notes)
+
+
+# -- nbgrader ---------------------------------------------------------------------------------------------------------
+
+TIMESTAMP = "timestamp.txt"
+
+
+def nbgrader_tree(folder: Path) -> Path:
+    """Where the students' folders are: `folder`, or `submitted` in it."""
+    inside = folder / "submitted"
+    return inside if inside.is_dir() and not inside.is_symlink() else folder
+
+
+def nbgrader(folder: Path, clock: Clock, assignment: str | None) -> Layout:
+    """submitted/STUDENT/ASSIGNMENT/. Raises InboxError where there are several assignments, and none is named."""
+    tree = nbgrader_tree(folder)
+    folders, files, others = entries(tree)
+    layout = Layout(notes=_left_out(others))
+    layout.strays += [
+        f"{_shown(one.name)} lies beside the students' folders: put it into one, or away."
+        for one in files
+        if not one.name.endswith(".csv")
+    ]
+    of_student = {one.name: entries_if_any(Path(one.path)) for one in folders}
+    names = sorted({one.name for inside, _, _ in of_student.values() for one in inside})
+    if assignment is None and len(names) > 1:
+        known = ", ".join(printable(name) for name in names[:8])
+        raise InboxError(f"{tree} holds several assignments ({known}): say which one is graded.")
+    wanted = assignment or (names[0] if names else "")
+    if wanted not in names:
+        known = ", ".join(printable(name) for name in names[:8]) or "none"
+        raise InboxError(f"{tree} holds no hand-ins of the assignment {wanted!r}: there is {known}.")
+    for student, (inside, loose, odd) in of_student.items():
+        layout.strays += [
+            f"{_shown(f'{student}/{name}')} lies beside the assignments' folders: put it into one, or away."
+            for name in [*(one.name for one in loose), *odd]
+        ]
+        for one in inside:
+            if one.name == wanted:
+                layout.found.append(_collected(Path(one.path), student, clock))
+    return layout
+
+
+def _collected(folder: Path, student: str, clock: Clock) -> Found:
+    files, notes = files_under(folder)
+    stamp = files.pop(TIMESTAMP, None)
+    moment = None
+    if stamp is not None:
+        with contextlib.suppress(OSError, FileError):
+            moment = clock.read(read_regular(stamp, 4096).decode("utf-8", "replace"))
+    if moment is None:
+        notes = (*notes, f"{TIMESTAMP} is not there, or names no time.")
+    return Found((Claim(printable(student), texts=(student,)),), files, moment, notes=notes)
+
+
+# -- repositories, folders --------------------------------------------------------------------------------------------
+
+
+def is_repository(folder: Path) -> bool:
+    """Is it a clone, by what lies in it?"""
+    return os.path.lexists(folder / ".git")
+
+
+def repositories(folder: Path, clock: Clock, assignment: str | None) -> Layout:
+    """A folder of clones: each with the date of the commit that is checked out, as the student's own clock had it."""
+    folders, files, others = entries(folder)
+    layout = Layout(notes=_left_out(others))
+    layout.strays += [
+        f"{_shown(one.name)} lies beside the repositories: put it into one, or away."
+        for one in files
+        if not one.name.endswith(".csv")
+    ]
+    users = _users([one.name for one in folders], assignment)
+    with commits() as reader:
+        for one in folders:
+            path = Path(one.path)
+            inside, notes = files_under(path, hidden=False)
+            try:
+                moment = reader.date(path) if is_repository(path) else None
+                told = () if moment else ("it is no repository: nobody says when it was handed in.",)
+            except CommitError as error:
+                moment, told = None, (f"nobody says when it was handed in: {error}.",)
+            claim = Claim(printable(one.name), texts=users[one.name])
+            layout.found.append(Found((claim,), inside, moment, claimed=moment is not None, notes=(*notes, *told)))
+    return layout
+
+
+def _users(names: list[str], assignment: str | None) -> dict[str, tuple[str, ...]]:
+    """Whose each repository may be: its name, and what is left of it without the part that all have in common.
+
+    `lab1-jo-smith` is jo-smith's where all begin with `lab1-`, and never smith's. assignment: that part, where it is
+    known.
+    """
+    if assignment is not None:
+        ends = [(f"{assignment}{mark}", "") for mark in "-_"] + [("", f"{mark}{assignment}") for mark in "-_"]
+        return {name: (*filter(None, (_between(name, *end) for end in ends)), name) for name in names}
+    places = [place for place, c in enumerate(names[0]) if c in "-_"] if len(names) > 1 else []
+    ends = [(names[0][: place + 1], "") for place in places] + [("", names[0][place:]) for place in places]
+    shared = [end for end in ends if all(_between(name, *end) for name in names)]
+    return {name: (name, *(_between(name, *end) for end in shared)) for name in names}
+
+
+def _between(name: str, head: str, tail: str) -> str:
+    """The name without both; empty where it has not both."""
+    fits = name.startswith(head) and name.endswith(tail) and len(name) > len(head) + len(tail)
+    return name[len(head) : len(name) - len(tail)] if fits else ""
+
+
+def plain(folder: Path, clock: Clock) -> Layout:
+    """A folder for each student, or a file."""
+    folders, files, others = entries(folder)
+    layout = Layout(notes=_left_out(others))
+    for one in folders:
+        inside, notes = files_under(Path(one.path))
+        layout.found.append(Found((Claim(printable(one.name), texts=(one.name,)),), inside, notes=notes))
+    for one in files:
+        stem, suffix = os.path.splitext(one.name)
+        if suffix.lower() in (*GRADABLE, ".zip"):
+            name = printable(one.name)
+            layout.found.append(Found((Claim(name, texts=(stem,)),), {name: Path(one.path)}))
+        elif suffix.lower() != ".csv":
+            layout.strays.append(f"{_shown(one.name)} is nothing that can be graded: no .lab, .ipynb or .py file.")
+    return layout
+
+
+Reader = Callable[[Path, Clock, "str | None"], Layout]
+PLATFORMS: dict[str, Reader] = {
+    "moodle": lambda folder, clock, _: moodle(folder, clock),
+    "canvas": lambda folder, clock, _: canvas(folder, clock),
+    "gradescope": lambda folder, clock, _: gradescope(folder, clock),
+    "nbgrader": nbgrader,
+    "repositories": repositories,
+    "folders": lambda folder, clock, _: plain(folder, clock),
+}

@@ -1,0 +1,313 @@
+"""A folder of hand-ins becomes a folder of grades: the gradebook, one CSV, the class's page, a page a student.
+
+GRADES/gradebook.sqlite   everything that is known; the rest is made of it anew each time
+GRADES/grades.csv         a row a student
+GRADES/class.html         for the teacher
+GRADES/feedback/ID.html   for each student
+"""
+
+import getpass
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lab._files import part_name, sweep, write_whole
+from lab._terminal import harmless
+from lab.data import load
+from lab.errors import LabError
+from lab.grading import doctor
+from lab.grading.crowd import Progress, Settings, Tell, class_of, grade_class, receive
+from lab.grading.grade import Options
+from lab.grading.gradebook import FILE, Gradebook
+from lab.grading.inbox import read_inbox
+from lab.grading.pages import write_pages
+from lab.grading.sameness import likenesses
+from lab.grading.standing import Class, Standing
+from lab.grading.table import counted, table
+from lab.grading.workers import ClusterWorkers, LocalWorkers, Workers, cores
+from lab.rules import Rubric, load_rubric
+from lab.submission import SUFFIX
+
+CSV = "grades.csv"
+
+
+class ClassError(LabError):
+    """A class that can't be graded as it was asked for: why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the grades are kept, and who works them out."""
+
+    out: Path  # the folder
+    url: str | None = None  # of the gradebook's database; None: a file in the folder
+    wait: bool = False  # for another process that grades into it
+    workers: int | None = None  # processes here; None: one a core
+    cluster: str | None = None  # a Dask scheduler's address, in their place
+
+    def book(self) -> Gradebook:
+        """Open the gradebook."""
+        return Gradebook(self.out, self.url, self.wait)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came out for a class."""
+
+    out: Path
+    found: Counter[str]  # students by state
+    unmatched: int
+    waits: bool  # is there a hand-in without a result, or with the grader's own trouble?
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        states = ", ".join(f"{count:,} {state}" for state, count in self.found.most_common())
+        nobody = [f"{self.unmatched:,} files or folders belong to nobody: see {self.out / 'class.html'}."]
+        again = ["Some have no grade yet, which is not their fault: give the same command again."]
+        return [
+            f"{self.found.total():,} students: {states or 'nobody'}.",
+            *(nobody if self.unmatched else []),
+            *(again if self.waits else []),
+            f"{self.out / CSV}, {self.out / 'class.html'} and {self.out / 'feedback'} are written.",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "out": str(self.out),
+            "students": dict(self.found),
+            "unmatched": self.unmatched,
+            "complete": not self.waits,
+        }
+
+
+# -- grading ----------------------------------------------------------------------------------------------------------
+
+
+def grade_folder(
+    folder: Path,
+    place: Place,
+    rubric: Rubric,
+    options: Options,
+    tell: Tell,
+    roster: Path | None = None,
+    platform: str | None = None,
+    assignment: str | None = None,
+    anonymous: bool = False,
+) -> Summary:
+    """Grade a class's folder into another. What has a result keeps it; Ctrl-C keeps what there is, and is passed on.
+
+    anonymous: leave all names out of the class's page, from now on.
+
+    Raises ClassError, InboxError, GradebookError, WorkersError, SandboxError and DataError.
+    """
+    if place.out.resolve() == folder.resolve() or folder.resolve() in place.out.resolve().parents:
+        raise ClassError(
+            f"{place.out} lies in {folder}, among what was handed in: choose a folder beside it for --out."
+        )
+    with place.book() as book:
+        settings = Settings(rubric, replace(options, rubric=None, secret=_secret(book, options)))
+        receive(book, read_inbox(folder, roster, platform, assignment, rubric.late))
+        book.note("settings", settings.to_dict())
+        book.note("anonymous", anonymous)
+        return _graded(book, settings, place, tell, [])
+
+
+def _secret(book: Gradebook, options: Options) -> str:
+    """What only the teacher knows, by which an audit draws: the one that was given, else this book's own."""
+    kept = options.secret or book.noted("secret") or secrets.token_hex(16)
+    book.note("secret", kept)
+    return str(kept)
+
+
+def _graded(book: Gradebook, settings: Settings, place: Place, tell: Tell, again: Sequence[str]) -> Summary:
+    """Grade what is to be, and write what is shown of it, also where that was ended early."""
+    if place.cluster is None:
+        _check_machine(book, settings)
+    try:
+        with _workers(place) as workers:
+            grade_class(book, settings, workers, tell, again)
+    except KeyboardInterrupt:
+        _written(book, settings, place)
+        raise
+    return _written(book, settings, place)
+
+
+def _check_machine(book: Gradebook, settings: Settings) -> None:
+    """See before the first hand-in whether this machine can grade them. Raises SandboxError, DataError."""
+    load(settings.rubric.dataset)
+    files = (name for delivery, _ in book.deliveries().values() for name in delivery.files)
+    if any(not name.endswith(SUFFIX) for name in files):
+        doctor.require(settings.options.accepted)
+
+
+@contextmanager
+def _workers(place: Place) -> Iterator[Workers]:
+    """Those that were asked for. What processes here leave behind is removed, if not now, the next time."""
+    if place.cluster is not None:
+        with ClusterWorkers(place.cluster) as cluster:
+            yield cluster
+        return
+    sweep(place.out)
+    folder = place.out / part_name("work")
+    folder.mkdir()
+    try:
+        with LocalWorkers(place.workers or cores(), folder.resolve()) as local:
+            yield local
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _written(book: Gradebook, settings: Settings, place: Place) -> Summary:
+    """Write everything that is shown of a class."""
+    found = class_of(book, settings)
+    write_whole(place.out / CSV, table(found))
+    sameness = {one.student.id: one.evidence.get("sameness", {}) for one in found.standings if one.evidence}
+    write_pages(found, place.out, bool(book.noted("anonymous")), likenesses(sameness))
+    states = Counter(one.state for one in found.standings)
+    waits = any(not counted(one) for one in found.standings)
+    return Summary(
+        place.out, Counter({str(state): count for state, count in states.items()}), len(found.unmatched), waits
+    )
+
+
+# -- afterwards -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """What of a student's grade was another one before."""
+
+    student: str
+    before: str  # state and points
+    after: str
+    items: tuple[str, ...]  # each that changed: "rule:accuracy 0 -> 30"
+
+    def line(self) -> str:
+        """For a person."""
+        return f"{self.student}: {self.before} -> {self.after}{''.join(f'; {one}' for one in self.items)}"
+
+
+def regrade(
+    place: Place, tell: Tell, students: Sequence[str] = (), rule: str | None = None, rubric: str | None = None
+) -> tuple[list[Change], int]:
+    """Grade students anew; gives what changed, and how many were graded.
+
+    students: their ids. rule: all to whom this exercise or rule has not given all of its points. rubric: a new one for
+    the class; what it asks differently is graded anew in any case. Earlier results are kept, points by hand count as
+    before. Raises ClassError for a student or a rule that there is not.
+    """
+    with _existing(place) as book:
+        settings = _settings(book)
+        before = _by_student(class_of(book, settings))
+        if rubric is not None:
+            settings = replace(settings, rubric=load_rubric(rubric))
+            book.note("settings", settings.to_dict())
+        chosen = _chosen(class_of(book, settings), students, rule)
+        graded = Counter[str]()
+
+        def count(progress: Progress) -> None:
+            graded.update(student.id for student in progress.students)
+            tell(progress)
+
+        _graded(book, settings, place, count, chosen)
+        after = _by_student(class_of(book, settings))
+        changes = [_change(before[student], one) for student, one in after.items()]
+    return [change for change in changes if change is not None], len(graded)
+
+
+def give(
+    place: Place, student: str, item: str, points: float | None, comment: str, by: str | None = None
+) -> tuple[Change, Summary]:
+    """Give a student points by hand for an exercise or a rule; None takes them back. Raises ClassError."""
+    with _existing(place) as book:
+        settings = _settings(book)
+        found = class_of(book, settings)
+        one = _of(found, student)
+        book.mark(one.student.id, _item(found, item), points, comment, by or _user())
+        after = _of(class_of(book, settings), student)
+        change = _change(one, after) or Change(student, _in_short(one), _in_short(after), ())
+        return change, _written(book, settings, place)
+
+
+@contextmanager
+def _existing(place: Place) -> Iterator[Gradebook]:
+    if place.url is None and not (place.out / FILE).is_file():
+        raise ClassError(f"{place.out} holds no gradebook: lab grade HAND-INS --out {place.out} makes one.")
+    with place.book() as book:
+        yield book
+
+
+def _settings(book: Gradebook) -> Settings:
+    found = book.noted("settings")
+    if found is None:
+        raise ClassError("nothing was graded into this gradebook yet: lab grade HAND-INS --out GRADES comes first.")
+    return Settings.from_dict(found)
+
+
+def _of(found: Class, student: str) -> Standing:
+    for one in found.standings:
+        if one.student.id == student:
+            return one
+    near = [one.student.id for one in found.standings if student.casefold() in one.student.shown.casefold()]
+    hint = f" Do you mean {', '.join(map(harmless, near[:5]))}?" if near else " The CSV has all ids."
+    raise ClassError(f"there is no student {harmless(student)!r} in this gradebook.{hint}")
+
+
+def _item(found: Class, name: str) -> str:
+    """The id of the exercise or rule of this name, or id."""
+    every = {one.id: one.name for standing in found.standings for one in standing.items}
+    if name in every:
+        return name
+    meant = [one for one, called in every.items() if called == name]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise ClassError(f"{name!r} may be {' or '.join(meant)}: say which.")
+    raise ClassError(f"there is no exercise or rule {harmless(name)!r}. There are {', '.join(every)}.")
+
+
+def _chosen(found: Class, students: Sequence[str], rule: str | None) -> list[str]:
+    chosen = [_of(found, student).student.id for student in students]
+    if rule is not None:
+        item = _item(found, rule)
+        chosen += [one.student.id for one in found.standings if one.result and _lacks(one, item)]
+    return chosen
+
+
+def _lacks(one: Standing, item_id: str) -> bool:
+    return any(item.id == item_id and item.points < item.max_points and not item.mark for item in one.items)
+
+
+def _by_student(found: Class) -> dict[str, Standing]:
+    return {one.student.id: one for one in found.standings}
+
+
+def _change(before: Standing, after: Standing) -> Change | None:
+    """None where nothing changed."""
+    old, new = _points(before), _points(after)
+    items = [
+        f"{item} {old.get(item, 0):g} -> {new.get(item, 0):g}" for item in old | new if old.get(item) != new.get(item)
+    ]
+    was, now = _in_short(before), _in_short(after)
+    return None if was == now and not items else Change(after.student.id, was, now, tuple(items))
+
+
+def _points(one: Standing) -> dict[str, float]:
+    return {item.id: item.points for item in one.items}
+
+
+def _in_short(one: Standing) -> str:
+    return f"{one.points:g} of {one.max_points:g} points" if counted(one) else one.state
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # nobody in the system's list
+        return "a person"

@@ -1,0 +1,298 @@
+"""A class is graded: every hand-in once, by whoever is there to do it, and each result is kept as it comes.
+
+What is graded is what has no result yet under its key (`lab.grading.job.key_of`). So a run that was ended, however that
+came, goes on where it was; two students with the same files are graded once; and a result of the grader's own trouble
+is worked out anew.
+
+In `audit` a network or weights that two students hand in are a reason to train again: that is known when all have a
+result, and then those are graded a second time, with that knowledge.
+"""
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lab._files import FileError, read_regular
+from lab.grading.collect import MAX_FILE
+from lab.grading.grade import Options
+from lab.grading.gradebook import Gradebook
+from lab.grading.inbox import Inbox
+from lab.grading.job import MAX_BYTES, Job, digest_of, judge_version, key_of, name_of, not_graded
+from lab.grading.standing import Class, Delivery, Item, Student, items_of, standing_of
+from lab.grading.workers import Died, Result, Workers
+from lab.rules import Rubric
+from lab.submission import SUFFIX
+
+MOST_DEATHS = 2
+"""Workers that may die of one hand-in, each told apart from the next, before it is given up for this time."""
+AHEAD = 2
+"""Jobs that wait beside those that are graded, so that no worker waits for one."""
+_OTHER = "another hand-in of this class"
+"""Whose a digest is that two students share: no student is told whose."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a class is graded."""
+
+    rubric: Rubric
+    options: Options  # without the rubric
+    judge: str = field(default_factory=judge_version)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        chosen = {name: value for name, value in vars(self.options).items() if name not in ("rubric", "known")}
+        chosen["accepted"] = list(self.options.accepted)
+        late = self.rubric.late.model_dump(mode="json") if self.rubric.late is not None else None
+        return {"rubric": self.rubric.model_dump(mode="json") | {"late": late}, "options": chosen}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Settings":
+        """What `to_dict` has made; the judge is this lab's."""
+        chosen = dict(found["options"])
+        chosen["accepted"] = tuple(chosen["accepted"])
+        return cls(Rubric.model_validate_json(json.dumps(found["rubric"])), Options(**chosen))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one student's hand-in is graded by."""
+
+    key: str
+    digest: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A result has come, or what was asked for has begun."""
+
+    students: tuple[Student, ...] = ()  # whose it is: several where they handed in the same
+    result: Mapping[str, Any] = field(default_factory=dict)
+    done: int = 0
+    total: int = 0
+    failures: int = 0  # of the grader's own, so far
+
+
+Tell = Callable[[Progress], None]
+
+
+# -- what was handed in -----------------------------------------------------------------------------------------------
+
+
+def receive(book: Gradebook, inbox: Inbox) -> None:
+    """Write the class into the book as it lies there now."""
+    handed_in = [one.student for one in inbox.deliveries]
+    book.receive([*handed_in, *inbox.missing], ((one, content_of(one)[1]) for one in inbox.deliveries))
+    book.note("unmatched", list(inbox.unmatched))
+    book.note("notes", list(inbox.notes))
+
+
+def content_of(delivery: Delivery) -> tuple[dict[str, bytes], str, str]:
+    """Its files, their digest, and what is wrong with them: then there are none, and the digest is of their sizes."""
+    files: dict[str, bytes] = {}
+    left = MAX_BYTES
+    for name, path in delivery.files.items():
+        try:
+            files[name] = read_regular(path, min(left, MAX_FILE))
+        except (OSError, FileError) as error:
+            told = f"{name} can't be read: {getattr(error, 'strerror', None) or _beside(error, path)}."
+            sizes = {name: str(_size(path)).encode() for name, path in delivery.files.items()}
+            return {}, digest_of(sizes), told
+        left -= len(files[name])
+    return files, digest_of(files), ""
+
+
+def _beside(error: Exception, path: Path) -> str:
+    """What is wrong with a file, without the place where the teacher keeps it."""
+    return str(error).replace(str(path), "it")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+# -- what is asked for ------------------------------------------------------------------------------------------------
+
+
+def asked(book: Gradebook, settings: Settings) -> dict[str, Asked]:
+    """By the student's id what the hand-in is graded by."""
+    options = replace(settings.options, known={})
+    first = {}
+    for student, (delivery, digest) in book.deliveries().items():
+        fitting = replace(options, mode=None) if options.mode == "weights" and not _has_weights(delivery) else options
+        key = key_of(digest, settings.rubric, fitting, settings.judge)
+        first[student] = Asked(key, digest, fitting)
+    if options.mode != "audit":
+        return first
+    return {student: _knowing(one, shared, settings) for (student, one), shared in zip(
+        first.items(), _shared(book, first), strict=True)}  # fmt: skip
+
+
+def _has_weights(delivery: Delivery) -> bool:
+    return any(name.endswith(SUFFIX) for name in delivery.files)
+
+
+def _shared(book: Gradebook, first: Mapping[str, Asked]) -> list[set[str]]:
+    """Of each student the digests of network and weights that somebody else's hand-in has, too."""
+    own = [set(book.result(one.key).get("evidence", {}).get("digests", {}).values()) for one in first.values()]
+    count = Counter(digest for digests in own for digest in digests)
+    return [{digest for digest in digests if count[digest] > 1} for digests in own]
+
+
+def _knowing(one: Asked, shared: Collection[str], settings: Settings) -> Asked:
+    if not shared:
+        return one
+    options = replace(one.options, known=dict.fromkeys(sorted(shared), _OTHER))
+    return Asked(key_of(one.digest, settings.rubric, options, settings.judge), one.digest, options)
+
+
+# -- the run ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Task:
+    """A hand-in that is to be graded, and how many workers have died of it."""
+
+    asked: Asked
+    students: list[Student]
+    delivery: Delivery
+    deaths: int = 0
+
+
+def grade_class(book: Gradebook, settings: Settings, workers: Workers, tell: Tell, again: Collection[str] = ()) -> None:
+    """Grade whatever has no result yet, and of the students `again` what has one.
+
+    Raises WorkersError and GradebookError; what came until then is kept.
+    """
+    failed = [student for student, state in _states(book, settings).items() if state == "grader error"]
+    for students in ([*again, *failed], ()):  # the second time what is known by then to be shared
+        tasks = _tasks(book, settings, students)
+        _run(book, settings, workers, tasks, tell)
+
+
+def _states(book: Gradebook, settings: Settings) -> dict[str, str]:
+    """The state of each student's result, where there is one."""
+    states = book.states()
+    return {student: states[one.key][1] for student, one in asked(book, settings).items() if one.key in states}
+
+
+def _tasks(book: Gradebook, settings: Settings, again: Collection[str]) -> list[_Task]:
+    """What is to be graded, each key once: what has no result, and of `again` what has one."""
+    states, deliveries = book.states(), book.deliveries()
+    tasks: dict[str, _Task] = {}
+    for student, one in asked(book, settings).items():
+        delivery = deliveries[student][0]
+        if one.key in tasks:
+            tasks[one.key].students.append(delivery.student)
+        elif student in again or one.key not in states:
+            tasks[one.key] = _Task(one, [delivery.student], delivery)
+    return list(tasks.values())
+
+
+def _run(book: Gradebook, settings: Settings, workers: Workers, tasks: list[_Task], tell: Tell) -> None:
+    waiting, running = deque(tasks), dict[Future[Result], _Task]()
+    done = failures = 0
+    if tasks:
+        tell(Progress(total=len(tasks)))
+    while waiting or running:
+        while waiting and len(running) < workers.places() + AHEAD:
+            task = waiting.popleft()
+            running[_begun(task, settings, workers)] = task
+        for future in wait(running, timeout=1.0, return_when=FIRST_COMPLETED).done:
+            task = running.pop(future)
+            try:
+                result = workers.result(future)
+            except Died as error:
+                task.deaths += 1
+                if task.deaths < MOST_DEATHS:
+                    waiting.append(task)
+                    continue
+                result = _not_graded(task, "grader error", f"it was tried {task.deaths} times: {error}")
+            book.record(task.asked.key, task.asked.digest, result)
+            done += 1
+            failures += result["grade"]["state"] == "grader error"
+            tell(Progress(tuple(task.students), result, done, len(tasks), failures))
+
+
+def _begun(task: _Task, settings: Settings, workers: Workers) -> "Future[Result]":
+    """The future of a task's result; one that is done where its files can't be read."""
+    files, digest, wrong = content_of(task.delivery)
+    if wrong:
+        return _done(_not_graded(task, "student error", wrong))
+    if digest != task.asked.digest:
+        told = "its files were changed while the class was graded. Give the same command again."
+        return _done(_not_graded(task, "grader error", told))
+    options = replace(task.asked.options, rubric=settings.rubric)
+    return workers.submit(Job(task.asked.key, digest, files, options, settings.judge))
+
+
+def _not_graded(task: _Task, state: Any, message: str) -> Result:
+    return not_graded(name_of(task.delivery.files), task.asked.digest, task.asked.options, state, message)
+
+
+def _done(result: Result) -> "Future[Result]":
+    future: Future[Result] = Future()
+    future.set_result(result)
+    return future
+
+
+# -- where everybody stands -------------------------------------------------------------------------------------------
+
+
+class _Kept(Mapping[str, Any]):
+    """A result that is read from the book when it is looked at: a class of thousands need not be in memory."""
+
+    def __init__(self, book: Gradebook, key: str) -> None:
+        self._book, self._key = book, key
+
+    def __getitem__(self, name: str) -> Any:
+        return self._book.result(self._key)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._book.result(self._key))
+
+    def __len__(self) -> int:
+        return len(self._book.result(self._key))
+
+
+def class_of(book: Gradebook, settings: Settings) -> Class:
+    """Where everybody in the class stands now. It is read while the book is open."""
+    wanted, states, marks, deliveries = asked(book, settings), book.states(), book.marks(), book.deliveries()
+    everything = _everything(book, settings, [one.key for one in wanted.values() if one.key in states])
+    standings, last = [], ""
+    for student in book.students():
+        delivery = deliveries[student.id][0] if student.id in deliveries else None
+        key = wanted[student.id].key if student.id in wanted else ""
+        result = _Kept(book, key) if key in states else {}
+        made = standing_of(student, delivery, result, everything, marks.get(student.id, {}), settings.rubric)
+        standings.append(replace(made, earlier=states[key][0] - 1) if key in states else made)
+        last = max(last, made.result.get("provenance", {}).get("date", ""))
+    limits: dict[str, float] = {rule.name: rule.below or rule.at_least or 0 for rule in settings.rubric.rules}
+    options = settings.options
+    made_by = {"judge": settings.judge, "mode": options.mode, "seed": options.seed, "date": last}
+    unmatched, notes = book.noted("unmatched") or (), book.noted("notes") or ()
+    return Class(settings.rubric.title, standings, tuple(unmatched), tuple(notes), limits, made_by)
+
+
+def _everything(book: Gradebook, settings: Settings, keys: list[str]) -> list[Item]:
+    """All items that anybody in the class has, open and without points: exercises in their order, then the rules.
+
+    Where the exercises alone are graded there are no rules.
+    """
+    exercises: dict[str, Item] = {}
+    for key in keys:
+        for item in items_of(book.result(key).get("grade", {})):
+            if item.kind == "exercise":
+                blank = replace(item, passed=None, points=0.0, message="not handed in: only the network was.")
+                exercises.setdefault(item.id, blank)
+    rules = [Item("rule", rule.name, rule.name.replace("_", " "), None, 0.0, rule.points, "", "nothing was judged.")
+             for rule in settings.rubric.rules]  # fmt: skip
+    return [*exercises.values(), *([] if settings.options.quick else rules)]

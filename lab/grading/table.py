@@ -1,0 +1,81 @@
+"""The grades of a class as one CSV: a row a student, a column an exercise and a rule.
+
+Every field is quoted. A cell that a spreadsheet would take for a formula gets an apostrophe in front of it.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from lab._terminal import harmless
+from lab.grading.standing import Class, Item, Standing
+
+_BEFORE = (
+    "student", "name", "email", "state", "points", "max_points", "late", "late_off", "attempt", "submitted", "files"
+)  # fmt: skip
+_AFTER = (
+    "measured_accuracy", "measured_parameters", "measured_epochs", "mode", "seeds", "given_by_hand", "flags", "message",
+    "lab", "judge", "torch", "machine", "seed", "date", "seconds", "digest",
+)  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def table(found: Class) -> str:
+    """The CSV's text. What nobody knows is empty: of a grader's error the points, so that none is taken for a 0."""
+    ids = {item.id: item.name for one in found.standings for item in one.items}
+    shared = Counter(ids.values())
+    heads = [name if shared[name] == 1 else one for one, name in ids.items()]
+    written = io.StringIO()
+    writer = csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow([*_BEFORE, *map(_cell, heads), *_AFTER])
+    for one in found.standings:
+        items = {item.id: item for item in one.items}
+        earned = [_points(items.get(name), one) for name in ids]
+        writer.writerow([_cell(value) for value in [*_before(one), *earned, *_after(one)]])
+    return written.getvalue()
+
+
+def counted(one: Standing) -> bool:
+    """Are the points known? Those of a grader's error, and of what waits, are not, unless a person gave some."""
+    return one.state not in ("grader error", "waiting") or any(item.mark for item in one.items)
+
+
+def _points(item: Item | None, one: Standing) -> Any:
+    return item.points if item is not None and (counted(one) or item.mark) else ""
+
+
+def _before(one: Standing) -> Sequence[Any]:
+    handed_in = one.delivery
+    points, most = (one.points, one.max_points) if counted(one) else ("", one.max_points)
+    who = (one.student.id, one.student.name, one.student.email, one.state, points, most, one.late_by, one.off)
+    if handed_in is None:
+        return (*who, "", "", "")
+    submitted = handed_in.submitted.isoformat() if handed_in.submitted is not None else ""
+    return (*who, handed_in.attempt, submitted, " ".join(handed_in.files))
+
+
+def _after(one: Standing) -> Sequence[Any]:
+    assignment = one.grade.get("assignment") or {}
+    accuracies = assignment.get("accuracies") or []
+    mean = sum(accuracies) / len(accuracies) if accuracies else ""
+    epochs = next((v["figure"] for v in assignment.get("verdicts", ()) if v["rule"] == "epochs"), "")
+    by_hand = "; ".join(
+        f"{item.name}: {item.mark.points:g}, {item.mark.comment} ({item.mark.by})" for item in one.items if item.mark
+    )
+    made = one.result.get("provenance", {})
+    parameters = one.evidence.get("parameters")
+    return (
+        mean, "" if parameters is None else parameters, epochs, assignment.get("mode", ""),
+        len(assignment.get("seeds", ())) or "", by_hand, "; ".join(one.grade.get("flags", ())), one.message,
+        *(made.get(name, "") for name in ("lab", "judge", "torch", "machine", "seed", "date", "seconds")),
+        one.grade.get("digest", ""),
+    )  # fmt: skip
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        text = harmless(str(value)).replace("\n", " ")
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"{value:.15g}"
