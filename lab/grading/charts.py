@@ -55,6 +55,7 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "legend.frameon": False,
     "path.simplify": False,
+    "text.parse_math": False,
 }
 
 
@@ -238,8 +239,9 @@ def _frame() -> tuple[Figure, Sequence[Axes], Sequence[Line2D]]:
     lines = []
     for axis, title, colour in zip(axes, ("loss", "training accuracy, %"), (RED, BLUE), strict=True):
         lines += axis.plot([], [], "o-", color=colour, linewidth=1.6, markersize=3)
-        axis.set_title(title, fontsize=SIZE, loc="left")
+        axis.set_title(title, fontsize=SIZE, loc="left", y=1.03)  # what has its place need not be placed each time
         axis.set_xlabel("epoch")
+        axis.xaxis.set_label_coords(0.5, -0.17)
         _grid(axis)
     return figure, axes, lines
 
@@ -360,7 +362,7 @@ def inline(figure: Figure, name: str, words: str, titles: Mapping[str, Sequence[
     titles: what is shown of a mark that is pointed at; by the id of its artist, one for each mark of it, in order.
     """
     written = io.StringIO()
-    figure.savefig(written, format="svg", metadata={"Date": None})
+    figure.savefig(written, format="svg")
     root = ElementTree.fromstring(written.getvalue())
     for parent in [*root.iter()]:
         for child in [*parent]:
@@ -391,7 +393,10 @@ def _label(element: ElementTree.Element, titles: Mapping[str, Sequence[str]]) ->
     told = titles.get(element.get("id", ""), ())
     if not told:
         return
-    marks = [one for one in element.iter() if _local(one.tag) == "use"] or [element]
+    marks = [one for one in element.iter() if _local(one.tag) == "use"]
+    marks = marks or [one for one in element.iter() if _local(one.tag) == "path"]  # few marks are written out
+    if len(marks) != len(told):  # rather none than another's
+        return
     for mark, text in zip(marks, told, strict=True):
         title = ElementTree.Element("title")
         title.text = legible(text)
@@ -406,7 +411,7 @@ def _plain(element: ElementTree.Element, name: str, used: set[str]) -> None:
     for declaration in filter(str.strip, attributes.pop("style", "").split(";")):
         key, _, value = (part.strip() for part in declaration.partition(":"))
         if key in ("fill", "stroke") and value != "none":
-            classes.append(f"{key[0]}-{CLASSES[value]}")
+            classes.append(f"{key[0]}-{CLASSES.get(value, CLASSES[INK])}")
         elif key in ("font", "font-size"):
             attributes["font-size"] = re.findall(r"([\d.]+)px", value)[0]
         elif key in _KEPT:

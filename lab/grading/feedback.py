@@ -5,9 +5,10 @@ Nothing of any other student is in it.
 
 import base64
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from PIL import Image
 
 from lab import data
 from lab.errors import DataError
-from lab.grading.report import accuracy_of, parameters_of, provenance_lines
+from lab.grading.report import accuracy_of, is_assessed, parameters_of, provenance_lines
 from lab.grading.standing import Class, Item, Standing, State, Student
 
 SIDE = 28
@@ -65,6 +66,7 @@ class Feedback:
     student: Student
     alias: str  # what an anonymous page of the class calls them; empty without one
     state: State
+    is_assessed: bool  # something is known of its items
     message: str
     delivered: tuple[tuple[str, str], ...]  # what was handed in, as pairs of a label and a text
     points: float
@@ -95,9 +97,13 @@ class Feedback:
     earlier: int
 
 
-def feedback_of(found: Class, standing: Standing, alias: str = "") -> Feedback:
-    """All that a student's page shows. Other students' names and ids are taken out of whatever mentions them."""
-    private = _Private(found, standing)
+def feedback_of(found: Class, standing: Standing, alias: str = "", names: "Names | None" = None) -> Feedback:
+    """All that a student's page shows. Other students' names and ids are taken out of whatever mentions them.
+
+    names: those of the class, which need not be gathered anew for each student.
+    """
+    private = (names or Names(found)).private(standing)
+    items = [private.item(item) for item in standing.items]
     judged: Mapping[str, Any] = standing.grade.get("assignment") or {}
     made: Mapping[str, Any] = judged.get("provenance") or {}
     evidence = standing.evidence
@@ -109,15 +115,16 @@ def feedback_of(found: Class, standing: Standing, alias: str = "") -> Feedback:
         student=standing.student,
         alias=alias,
         state=standing.state,
+        is_assessed=is_assessed(standing),
         message=private.told([standing.message])[0],
         delivered=_delivered(standing, private),
         points=standing.points,
         max_points=standing.max_points,
         off=standing.off,
         late_by=standing.late_by,
-        steps=tuple(_steps(standing)),
-        exercises=tuple(private.item(item) for item in standing.items if item.kind == "exercise"),
-        rules=tuple(private.item(item) for item in standing.items if item.kind == "rule"),
+        steps=tuple(_steps(items)),
+        exercises=tuple(item for item in items if item.kind == "exercise"),
+        rules=tuple(item for item in items if item.kind == "rule"),
         accuracy=accuracy_of(standing),
         seeds=tuple(zip(seeds, accuracies, strict=False)),
         facts=tuple(judged.get("facts", ())),
@@ -129,7 +136,7 @@ def feedback_of(found: Class, standing: Standing, alias: str = "") -> Feedback:
         multiply_adds=evidence.get("multiply_adds"),
         layers=tuple(_layers(layers[:MOST_LAYERS], parameters_of(standing) or 0)),
         layers_left_out=len(layers[MOST_LAYERS:]),
-        curve=tuple(evidence.get("curve", ())),
+        curve=tuple(one for one in evidence.get("curve", ()) if all(map(math.isfinite, one.values()))),
         mistakes=mistakes,
         mistaken=evidence.get("mistaken"),
         no_images=no_images,
@@ -143,31 +150,43 @@ def feedback_of(found: Class, standing: Standing, alias: str = "") -> Feedback:
 # -- others' names ----------------------------------------------------------------------------------------------------
 
 
-class _Private:
-    """Takes the names of other students out of texts."""
+class Names:
+    """What the students of a class are called."""
 
-    def __init__(self, found: Class, standing: Standing) -> None:
-        own = standing.student
-        others = {one.student for one in found.standings if one.student.id != own.id}
-        others |= set(standing.delivery.partners) if standing.delivery else set()
-        named = {text for one in others for text in (one.id, one.name, one.email)}
-        named -= {own.id, own.name, own.email}
+    def __init__(self, found: Class) -> None:
+        students = {standing.student for standing in found.standings}
+        for standing in found.standings:
+            students |= set(standing.delivery.partners) if standing.delivery else set()
+        named = {text for one in students for text in _called(one)}
         self._all = _any_of(text for text in named if len(text) >= _SHORTEST)
-        self._plain = _any_of(text for text in named if _is_telling(text))
+        self._telling = _any_of(text for text in named if _is_telling(text))
+
+    def private(self, standing: Standing) -> "_Private":
+        """What takes the names of all others out of texts for this student."""
+        return _Private({text.casefold() for text in _called(standing.student)}, self._all, self._telling)
+
+
+@dataclass(frozen=True)
+class _Private:
+    own: set[str]
+    all: re.Pattern[str]
+    telling: re.Pattern[str]
 
     def told(self, texts: Iterable[str]) -> tuple[str, ...]:
-        """What the grader says about a hand-in."""
-        return tuple(self._all.sub(SOMEBODY, _WHOSE.sub(rf"\1 those of {SOMEBODY}.", text)) for text in texts)
+        """What the grader says about a hand-in: without any other's name."""
+        return tuple(self.all.sub(self._somebody, _WHOSE.sub(rf"\1 those of {SOMEBODY}.", text)) for text in texts)
 
     def item(self, item: Item) -> Item:
-        """What checks, rules and people say: of the names only those that are no words of a sentence."""
-        mark = item.mark
-        if mark is not None:
-            mark = type(mark)(mark.item, mark.points, self._plain.sub(SOMEBODY, mark.comment), mark.by, mark.given)
-        return Item(
-            item.kind, item.name, item.title, item.passed, item.points, item.max_points, item.figure,
-            self._plain.sub(SOMEBODY, item.message), mark,
-        )  # fmt: skip
+        """What checks, rules and people say: without names that are no words of a sentence."""
+        mark = item.mark and replace(item.mark, comment=self.telling.sub(self._somebody, item.mark.comment))
+        return replace(item, message=self.telling.sub(self._somebody, item.message), mark=mark)
+
+    def _somebody(self, found: re.Match[str]) -> str:
+        return found[0] if found[0].casefold() in self.own else SOMEBODY
+
+
+def _called(student: Student) -> tuple[str, ...]:
+    return tuple(text for text in (student.id, student.name, student.email) if text)
 
 
 _SHORTEST = 3
@@ -188,9 +207,9 @@ def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
 # -- points -----------------------------------------------------------------------------------------------------------
 
 
-def _steps(standing: Standing) -> list[Step]:
+def _steps(items: Iterable[Item]) -> list[Step]:
     """Where points are missing: the most first, of equals what the notebook has first."""
-    missing = [Step(item, item.max_points - item.points) for item in standing.items if item.points < item.max_points]
+    missing = [Step(item, item.max_points - item.points) for item in items if item.points < item.max_points]
     return sorted(missing, key=lambda step: -step.gain)
 
 

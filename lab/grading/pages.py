@@ -21,7 +21,7 @@ from markupsafe import Markup
 from lab._files import FileError, read_regular, sweep, write_whole
 from lab._terminal import legible
 from lab.grading import charts
-from lab.grading.feedback import feedback_of
+from lab.grading.feedback import Names, feedback_of
 from lab.grading.report import Alike, Report, code_of, report_of
 from lab.grading.standing import Class, Standing
 
@@ -45,9 +45,12 @@ def class_page(report: Report) -> str:
     return _rendered("class.html", scripts, report=report, charts=drawn, folder=own_name)
 
 
-def feedback_page(found: Class, standing: Standing, alias: str = "") -> str:
-    """A student's page, which tells nothing about any other. alias: what an anonymous class page calls them."""
-    feedback = feedback_of(found, standing, alias)
+def feedback_page(found: Class, standing: Standing, alias: str = "", names: Names | None = None) -> str:
+    """A student's page, which tells nothing about any other. alias: what an anonymous class page calls them.
+
+    names: those of the class, where there are many pages to be made.
+    """
+    feedback = feedback_of(found, standing, alias, names)
     drawn = charts.curve(feedback.curve) if feedback.curve else None
     return _rendered("feedback.html", [], feedback=feedback, curve=drawn)
 
@@ -64,12 +67,13 @@ def write_pages(found: Class, folder: Path, anonymous: bool = False, copies: Seq
     except OSError as error:
         raise FileError(f"{students} cannot be made: {error.strerror or error}") from error
     key = _key(folder) if anonymous else b""
-    names = set()
+    names, written = Names(found), set()
     for standing in found.standings:
-        name, student = page_name(standing.student.id), standing.student.id
-        _write(students / name, feedback_page(found, standing, code_of(student, key) if anonymous else ""))
-        names.add(name)
-    _remove_others(students, names)
+        student = standing.student.id
+        alias = code_of(student, key) if anonymous else ""
+        _write(students / page_name(student), feedback_page(found, standing, alias, names))
+        written.add(page_name(student))
+    _remove_others(students, written)
     _write(folder / "class.html", class_page(report_of(found, anonymous, copies, key)))
 
 

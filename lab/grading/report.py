@@ -23,7 +23,7 @@ from lab.presets import Record, records
 
 STATES: Mapping[State, str] = {
     "graded": "graded",
-    "student error": "nothing could be graded, for a reason that lies in the hand-in",
+    "student error": "not graded, or in part alone, for a reason that lies in the hand-in",
     "grader error": "not graded yet, for a reason of ours: it costs no points",
     "waiting": "not graded yet",
     "missing": "nothing was handed in",
@@ -75,7 +75,7 @@ class Column:
     passed: int  # students
     failed: int
     open: int
-    mean: float | None  # points, of those who were graded
+    mean: float | None  # points, of those of whom something is known
 
 
 @dataclass(frozen=True)
@@ -344,7 +344,7 @@ def _column(item: Item, standings: Sequence[Standing]) -> Column:
     same = [
         one
         for standing in standings
-        if standing.state == "graded"
+        if is_assessed(standing)
         for one in standing.items
         if (one.kind, one.name) == (item.kind, item.name)
     ]
@@ -388,13 +388,20 @@ def _row(standing: Standing, columns: Sequence[Column], names: _Names) -> Row:
 
 
 COUNTED: tuple[State, ...] = ("graded", "student error")
-"""The states whose points are known: 0 where the hand-in could not be graded."""
+"""The states whose points are known: 0 where nothing of the hand-in could be graded."""
+
+
+def is_assessed(standing: Standing) -> bool:
+    """Is something known of its items? A network that cannot be trained leaves the exercises what they are."""
+    return standing.state == "graded" or (
+        standing.state == "student error" and any(item.passed is not None for item in standing.items)
+    )
 
 
 def _cell(item: Item | None, names: _Names) -> Cell | None:
     if item is None:
         return None
-    hint = ": ".join(filter(None, [item.title, names.text(item.figure)]))
+    hint = ": ".join(filter(None, [item.title, *names.own([item.figure])]))
     return Cell(item.points, item.max_points, item.passed, item.mark is not None, hint)
 
 
@@ -517,10 +524,8 @@ def _failures(standings: Sequence[Standing], names: _Names) -> list[Failure]:
         if standing.state == "student error":
             group = groups.setdefault(("", "", normalised(standing.message)), _Group(None))
             group.messages.append((standing.message, standing.student.id))
-        if standing.state != "graded":
-            continue
-        for item in standing.items:
-            if not item.passed and item.mark is None:
+        for item in standing.items if is_assessed(standing) else ():
+            if not item.passed and item.mark is None and (item.message or standing.state == "graded"):
                 group = groups.setdefault((item.kind, item.name, normalised(item.message)), _Group(item))
                 group.messages.append((item.message, standing.student.id))
     counted = sum(standing.state in COUNTED for standing in standings)
