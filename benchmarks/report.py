@@ -243,7 +243,8 @@ def _crowd(records: dict[str, list[Record]]) -> Record:
     """Rates of each mode; the efficiency of two workers, pair by pair; and what is around the judge, by class size."""
     pairs, (copies,) = records["pairs"], records["copies"]
     median_pair = sorted(pairs, key=lambda pair: pair["seconds"])[len(pairs) // 2]
-    samples = {"weights": median_pair, **{mode: records[mode][0] for mode in ("audit", "retrain", "rerun")}}
+    others = {mode: records[mode][0] for mode in ("audit", "retrain", "rerun") if mode in records}
+    samples = {"weights": median_pair} | others
     modes = {
         mode: one | {"each": one["seconds"] / one["hand_ins"], "rate": 60 * one["hand_ins"] / one["seconds"]}
         for mode, one in samples.items()
@@ -252,7 +253,7 @@ def _crowd(records: dict[str, list[Record]]) -> Record:
     small, large = sizes[0], sizes[-1]
     grown = large["hand_ins"] - small["hand_ins"] or 1
     ours = CLASS * copies["seconds"] / copies["hand_ins"]
-    again = modes["audit"]["share"] * CLASS * modes["retrain"]["each"]
+    again = modes["audit"]["share"] * CLASS * modes["retrain"]["each"] if len(others) == 3 else 0.0
     theirs = CLASS * copies["nbgrader"]["seconds"] / copies["hand_ins"]
     return {
         "modes": modes,
