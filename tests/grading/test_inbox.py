@@ -133,6 +133,26 @@ def test_a_worksheet_of_another_assignment_names_nobody(tmp_path: Path) -> None:
     assert "other.csv does not know it." in of(inbox, "0044").notes
 
 
+def test_a_worksheet_that_a_student_handed_in_says_nothing(tmp_path: Path) -> None:
+    forged = WORKSHEET.replace("1:14 PM", "1:14 AM")
+    names = {"Li Wei_4713_assignsubmission_file_g.csv": forged, "Anna Müller_4711_assignsubmission_file_n.lab": "a"}
+    folder = put(tmp_path / "hw", names)
+    assert of(read_inbox(folder, late=LATE), "4711").submitted is None
+    put(tmp_path, {"Grades.csv": WORKSHEET})  # the teacher's lies beside
+    assert of(read_inbox(folder, late=LATE), "0042").submitted == datetime(2026, 6, 10, 13, 14, tzinfo=DUE.tzinfo)
+
+
+def test_a_worksheet_where_names_are_hidden(tmp_path: Path) -> None:
+    time = '"Wednesday, 10 June 2026, 1:14 PM"'
+    sheet = f"Identifier,Status,Grade,Last modified (submission)\nParticipant 7,x,,{time}\nParticipant 8,x,,-\n"
+    folder = put(tmp_path / "hw", {"Participant_7_assignsubmission_file_/n.lab": "a", "g.csv": sheet})
+    inbox = read_inbox(folder, late=LATE)
+    assert of(inbox, "7").submitted == datetime(2026, 6, 10, 13, 14, tzinfo=DUE.tzinfo)
+    assert [one.id for one in inbox.missing] == ["8"]
+    known = read_inbox(folder, put(tmp_path, {"roster.csv": "id,name\n7,Anna\n8,Li\n"}) / "roster.csv")
+    assert not known.deliveries  # Moodle's number 7 is nobody's id
+
+
 def test_a_time_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     sheet = WORKSHEET.replace("Wednesday, 10 June 2026, 1:14 PM", "10/06/26, 1:14")
     folder = put(tmp_path / "hw", {"Anna Müller_4711_assignsubmission_file_/n.lab": "a", "g.csv": sheet})
@@ -614,7 +634,7 @@ def test_after_it_has_closed_nothing_counts(tmp_path: Path) -> None:
     attempts = [("2026-06-10 12:00:00 Z", "a"), ("2026-06-17 12:00:01 Z", "b")]
     inbox = read_inbox(export(tmp_path / "g", *attempts), late=LATE)
     assert of(inbox, "1").files["net.lab"].read_text() == "a"
-    assert any("after it had closed 1 times; what came before counts" in note for note in inbox.notes)
+    assert any("handed in after it had closed: what came before counts" in note for note in inbox.notes)
     alone = read_inbox(export(tmp_path / "h", attempts[1]), late=LATE)
     assert not alone.deliveries
     assert [one.id for one in alone.missing] == ["1"]
@@ -790,6 +810,13 @@ def test_one_students_folder_is_no_class(tmp_path: Path, names: list[str]) -> No
     folder = put(tmp_path / "target", names)
     put(tmp_path, {"roster.csv": "id\ntarget\n"})  # the class's lies beside
     assert not is_class(folder)
+
+
+def test_a_roster_makes_a_class_of_those_whom_it_names(tmp_path: Path) -> None:
+    folder = put(tmp_path / "target", {"net.lab": "", "main.py": "", "roster.csv": "id,name\n1,Anna Müller\n"})
+    assert not is_class(folder)  # a student's, who has a file called so
+    put(folder, {"Müller, Anna.ipynb": ""})
+    assert is_class(folder)
 
 
 def test_a_file_or_a_link_is_no_class(tmp_path: Path) -> None:
