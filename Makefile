@@ -90,9 +90,10 @@ $(TESTS_READY): tests/requirements.txt $(BENCH_READY) $(BOOK_READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt -c $(CONSTRAINTS)
 	touch $@
 
-$(BENCH_READY): benchmarks/requirements.txt lab/grading/requirements.txt $(LAB_READY)
+$(BENCH_READY): benchmarks/requirements.txt lab/grading/requirements.txt lab/grading/requirements-cluster.txt $(LAB_READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-r benchmarks/requirements.txt -r lab/grading/requirements.txt -c $(CONSTRAINTS)
+		-r benchmarks/requirements.txt -r lab/grading/requirements.txt -r lab/grading/requirements-cluster.txt \
+		-c $(CONSTRAINTS)
 	touch $@
 
 # The book shows saved outputs: it needs neither PyTorch nor the lab.

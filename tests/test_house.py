@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 FIRST_OF_EACH = ("3.10.0", "3.11.0", "3.12.0", "3.13.0", "3.14.0")
 PYTHONS = (*FIRST_OF_EACH, "3.11.2", "3.11.5", "3.14.1")  # Debian 12 has 3.11.2; some packages leave 3.14.1 out
 PLACES = ("", "lab/grading/", "tests/", "benchmarks/", "notebooks/book/")
-REQUIREMENTS = [f"{place}requirements.txt" for place in PLACES]
+REQUIREMENTS = [*(f"{place}requirements.txt" for place in PLACES), "lab/grading/requirements-cluster.txt"]
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,10 @@
     repositories  assignment-amueller/.git
     folders       amueller/net.lab, or amueller.lab
 
-Names and files are the students' and hostile: links, devices and pipes are left out, and no folder is left.
+Names and files are the students' and hostile (lab/grading/_entries.py).
 """
 
 import contextlib
-import itertools
 import os
 import re
 import unicodedata
@@ -23,15 +22,11 @@ from pathlib import Path
 from lab._files import FileError, read_regular
 from lab._terminal import printable
 from lab.grading._commits import CommitError, commits
+from lab.grading._entries import GRADABLE, entries, entries_if_any, files_under
 from lab.grading._gradescope import METADATA, Submission, read_metadata
 from lab.grading._moments import Clock
 from lab.grading._worksheet import Worksheet, worksheet_beside
-from lab.grading.collect import MAX_FILES, SKIPPED
 from lab.grading.roster import Claim, InboxError, same
-
-MOST_ENTRIES = 20_000
-"""Files and folders that are looked at in one hand-in."""
-GRADABLE = (".lab", ".ipynb", ".py")
 
 
 @dataclass(frozen=True)
@@ -57,91 +52,17 @@ class Layout:
     worksheet: Worksheet | None = None
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
-
-
-def is_left_out(name: str) -> bool:
-    """Is it nothing that a student handed in, by its name?"""
-    return name in SKIPPED or name.startswith("._") or name in (".DS_Store", "Thumbs.db", "desktop.ini")
-
-
-def entries(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]], list[str]]:
-    """The folders and files of a folder by name, without what is hidden; and names of what is neither.
-
-    Raises InboxError for a folder that can't be read.
-    """
-    try:
-        with os.scandir(folder) as scanned:
-            shown = [one for one in scanned if not is_left_out(one.name) and not one.name.startswith(".")]
-    except OSError as error:
-        raise InboxError(f"cannot read {printable(str(folder))}: {error.strerror or error}.") from error
-    shown.sort(key=lambda one: one.name)
-    folders = [one for one in shown if one.is_dir(follow_symlinks=False)]
-    files = [one for one in shown if one.is_file(follow_symlinks=False)]
-    others = [one.name for one in shown if one not in folders and one not in files]
-    return folders, files, others
-
-
-def entries_if_any(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]], list[str]]:
-    """The same; nothing where the folder can't be read: one student's does not stop the class."""
-    try:
-        return entries(folder)
-    except InboxError:
-        return [], [], []
-
-
-def files_under(folder: Path, hidden: bool = True) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Every file in a hand-in's folder by its name, and what to say of it.
-
-    As `lab/grading/collect.py` takes them. Of more than MAX_FILES one more is named: then that says that they are too
-    many. hidden: with those whose names start with a dot.
-    """
-    files: dict[str, Path] = {}
-    left, unread, count, waiting = 0, 0, 0, [(folder, "")]
-    while waiting and count < MOST_ENTRIES and len(files) <= MAX_FILES:
-        place, before = waiting.pop()
-        try:
-            with os.scandir(place) as scanned:
-                inside = sorted(itertools.islice(scanned, MOST_ENTRIES), key=lambda one: one.name)
-        except OSError:
-            unread += 1
-            continue
-        for one in inside:
-            count += 1
-            if is_left_out(one.name) or (one.name.startswith(".") and not hidden):
-                continue
-            if one.is_dir(follow_symlinks=False):
-                waiting.append((Path(one.path), f"{before}{printable(one.name)}/"))
-            elif one.is_file(follow_symlinks=False):
-                name = f"{before}{printable(one.name)}"
-                while name in files:  # two names that look alike once they are written out
-                    name += "_"
-                if len(files) <= MAX_FILES:
-                    files[name] = Path(one.path)
-            else:
-                left += 1
-    notes = [f"{left} links, pipes or devices are left out."] if left else []
-    notes += [f"{unread} folders can't be read."] if unread else []
-    notes += ["it holds too many files and folders: not all were looked at."] if waiting else []
-    return files, tuple(notes)
-
-
-def notes_of(files: Iterable[str]) -> list[str]:
-    """What a teacher should know of a hand-in before it is graded. files: their names."""
-    names = list(files)
-    archives = [name for name in names if name.lower().endswith((".zip", ".tar", ".gz", ".7z", ".rar"))]
-    notes = [f"{archives[0]} is an archive, and was not unpacked."] if archives else []
-    if set(names) <= {"onlinetext.html", "text.html", "link.html"}:
-        notes.append("there is a text that was typed in, and no file.")
-    return notes
-
-
 def _left_out(names: list[str]) -> list[str]:
-    return [f"{_shown(name)} is a link, a pipe or a device: left out." for name in names]
+    return [f"{_shown(name)} is hidden, a link, a pipe or a device: left out." for name in names]
 
 
 def _shown(name: str) -> str:
     return repr(printable(name))
+
+
+def _own(name: str) -> str:
+    """What is left of a file's name without what the platform added: again a file's name."""
+    return f"{name}.file" if set(name) == {"."} else printable(name)
 
 
 def _merged(parts: Iterable[tuple[str, Mapping[str, Path], tuple[str, ...]]]) -> list[Found]:
@@ -151,7 +72,8 @@ def _merged(parts: Iterable[tuple[str, Mapping[str, Path], tuple[str, ...]]]) ->
     """
     merged: list[Found] = []
     for shown, files, notes in parts:
-        if not merged or merged[-1].files.keys() & files.keys():
+        taken = {name.partition("/")[0] for name in merged[-1].files} if merged else set()
+        if not merged or taken & {name.partition("/")[0] for name in files}:
             merged.append(Found((Claim(shown),), {}))
         last = merged[-1]
         merged[-1] = replace(last, files={**last.files, **files}, notes=(*last.notes, *notes))
@@ -186,7 +108,7 @@ def moodle(folder: Path, clock: Clock) -> Layout:
             continue
         number = match.groupdict().get("number") or ""
         given, notes = (
-            files_under(Path(entry.path)) if entry.is_dir() else ({printable(match["file"]): Path(entry.path)}, ())
+            files_under(Path(entry.path)) if entry.is_dir() else ({_own(match["file"]): Path(entry.path)}, ())
         )
         parts.setdefault((match["name"] or "", number), []).append((entry.name, given, notes))
     for (name, number), places in parts.items():
@@ -251,14 +173,14 @@ def canvas(folder: Path, clock: Clock) -> Layout:
     for (name, user), those in users.items():
         number = "" if user.startswith("anon_") else user
         claim = Claim(printable(those[0][1].name), number=number, squeezed=name, texts=() if number else (user,))
-        late = any(match["late"] for match, _ in those)
         for attempt, given in _attempts(those, bare).items():
+            late = any(match["late"] for match, path in those if path in given.values())
             layout.found.append(Found((claim,), given, attempt=attempt, late=late))
     return layout
 
 
 def _file(match: re.Match[str]) -> str:
-    return printable(match["file"] or f"{match['text']}.html")
+    return _own(match["file"] or f"{match['text']}.html")
 
 
 def _attempts(those: list[tuple[re.Match[str], Path]], bare: set[str]) -> dict[int, dict[str, Path]]:
@@ -350,9 +272,11 @@ def nbgrader(folder: Path, clock: Clock, assignment: str | None) -> Layout:
     if assignment is None and len(names) > 1:
         known = ", ".join(printable(name) for name in names[:8])
         raise InboxError(f"{tree} holds several assignments ({known}): say which one is graded.")
-    wanted = assignment or (names[0] if names else "")
+    if not names:
+        return layout
+    wanted = assignment or names[0]
     if wanted not in names:
-        known = ", ".join(printable(name) for name in names[:8]) or "none"
+        known = ", ".join(printable(name) for name in names[:8])
         raise InboxError(f"{tree} holds no hand-ins of the assignment {wanted!r}: there is {known}.")
     for student, (inside, loose, odd) in of_student.items():
         layout.strays += [

@@ -81,7 +81,7 @@ def _worksheet(path: Path, clock: Clock) -> Worksheet | None:
     if column is None:
         notes = [f"{path.name}: no column is known to say when it was handed in; headers as in English are read."]
         return Worksheet(path, rows, {}, frozenset(), table.word, tuple(notes))
-    times, late, unread = {}, set(), 0
+    times, late, unread, statuses = {}, set(), 0, _statuses(table)
     for line, cells in table.rows:
         number = re.sub(r"\D", "", cells[0])
         text = cells[column] if column < len(cells) else ""
@@ -91,7 +91,7 @@ def _worksheet(path: Path, clock: Clock) -> Worksheet | None:
         elif text not in ("", "-"):
             unread += 1
             notes += [f"{path.name}, line {line}: {text[:60]!r} is no time that is known here."] if unread == 1 else []
-        if any(_LATE.search(cell) for place, cell in enumerate(cells) if place in _statuses(table)):
+        if any(_LATE.search(cells[place]) for place in statuses if place < len(cells)):
             late.add(number)
     if unread > 1:
         notes.append(f"{path.name}: {unread} times could not be read.")

@@ -212,10 +212,10 @@ def _run(book: Gradebook, settings: Settings, workers: Workers, tasks: list[_Tas
                 result = workers.result(future)
             except Died as error:
                 task.deaths += 1
-                if task.deaths < MOST_DEATHS:
+                if task.deaths < MOST_DEATHS and not error.surely:
                     waiting.append(task)
                     continue
-                result = _not_graded(task, "grader error", f"it was tried {task.deaths} times: {error}")
+                result = _not_graded(task, "grader error", f"{error} It was tried more than once.")
             book.record(task.asked.key, task.asked.digest, result)
             done += 1
             failures += result["grade"]["state"] == "grader error"

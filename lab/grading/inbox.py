@@ -15,22 +15,10 @@ from pathlib import Path
 
 from lab._files import FileError, read_regular
 from lab._terminal import printable
+from lab.grading._entries import GRADABLE, entries, entries_if_any, files_under, notes_of
 from lab.grading._gradescope import METADATA
 from lab.grading._moments import Clock
-from lab.grading._platforms import (
-    GRADABLE,
-    PLATFORMS,
-    TIMESTAMP,
-    Found,
-    entries,
-    entries_if_any,
-    files_under,
-    in_canvas,
-    in_moodle,
-    is_repository,
-    nbgrader_tree,
-    notes_of,
-)
+from lab.grading._platforms import PLATFORMS, TIMESTAMP, Found, in_canvas, in_moodle, is_repository, nbgrader_tree
 from lab.grading.collect import MAX_FILE
 from lab.grading.roster import InboxError, Roster, read_roster
 from lab.grading.standing import Delivery, Student
@@ -70,10 +58,13 @@ def read_inbox(
     InboxError.
     """
     _check(folder, platform)
-    outer, folder = folder, _inner(folder) or folder
+    outer = folder.absolute()  # workers may run elsewhere
+    folder = _inner(outer) or outer
     platform = platform or _platform_of(folder) or "folders"
     clock = Clock(late.due.tzinfo if late is not None else None)
     layout = PLATFORMS[platform](folder, clock, assignment)
+    if not layout.found and not layout.strays:
+        raise InboxError(f"{printable(str(folder))} holds nothing that was handed in: is it the right folder?")
     place = roster or _roster_near(outer, folder)
     if place is None and layout.worksheet is not None and layout.worksheet.rows:
         place = layout.worksheet.path
@@ -106,7 +97,7 @@ def _check(folder: Path, platform: str | None) -> None:
 
 
 def _roster_near(outer: Path, folder: Path) -> Path | None:
-    places = [folder / ROSTER, outer / ROSTER, outer.absolute().parent / ROSTER]
+    places = [folder / ROSTER, outer / ROSTER, outer.parent / ROSTER]
     return next((place for place in places if place.is_file() and not place.is_symlink()), None)
 
 
@@ -149,11 +140,13 @@ class _Sorting:
         students = {}
         for claim in found.claims:
             student = claim.student if self._roster is None else self._roster.find(claim)
-            if isinstance(student, str):
+            if not isinstance(student, str):
+                students[student.id] = student
+            elif self._roster is not None and (members := self._roster.members(claim)):
+                students |= {member.id: member for member in members}
+            else:
                 who = f" by {claim.name or claim.email or claim.id}" if len(found.claims) > 1 else ""
                 self.unmatched.append(f"{shown!r}{who}: {student}. {self._advice}")
-            else:
-                students[student.id] = student
         for student in students.values():
             others = tuple(sorted(one for one in students.values() if one.id != student.id))
             delivery = Delivery(
@@ -256,6 +249,7 @@ def is_class(target: Path) -> bool:
     to grade; or several folders with hand-ins. One student's is what `collect` takes: a .lab, .ipynb or .py file at its
     top, one notebook further in, or a repository. Raises InboxError for a folder that can't be read.
     """
+    target = target.absolute()  # whose name may say it
     if target.is_symlink() or not target.is_dir() or is_repository(target):
         return False
     if _platform_of(target, surely=True) is not None or _inner(target) is not None:
@@ -301,9 +295,10 @@ def _platform_of(folder: Path, surely: bool = False) -> str | None:
     names = [one.name for one in files if not one.name.endswith(".csv")]
     if METADATA in names:
         return "gradescope"
-    if _is_nbgrader(folder):
-        return "nbgrader"
     gradable = [name for name in names if name.lower().endswith(GRADABLE)]
+    alone = not set(gradable) - {"nbgrader_config.py"}
+    if (alone or not surely) and _is_nbgrader(folder):
+        return "nbgrader"
     for platform, recognised in (("moodle", in_moodle), ("canvas", in_canvas)):
         fits = any(map(recognised, names)) and all(map(recognised, gradable))
         if fits and (not surely or platform == "moodle" or _are_surely_canvas(names)):
@@ -327,10 +322,8 @@ def _are_surely_canvas(names: Iterable[str]) -> bool:
 
 
 def _is_nbgrader(folder: Path) -> bool:
-    """Do students' folders hold assignments' folders, with something to grade, and is there nothing beside them?"""
+    """Do students' folders hold assignments' folders, with something to grade?"""
     tree = nbgrader_tree(folder)
-    if any(one.name.endswith(GRADABLE) and one.name != "nbgrader_config.py" for one in entries(folder)[1]):
-        return False
     for student in entries(tree)[0]:
         for assignment in entries_if_any(Path(student.path))[0]:
             names = {one.name for one in entries_if_any(Path(assignment.path))[1]}

@@ -40,11 +40,12 @@ _HEADERS = {
     "first": "first name; firstname; given name; vorname; prenom; nombre; nome; voornaam",
     "last": "last name; lastname; surname; family name; nachname; nom; apellido s; apellidos; cognome; sobrenome; "
     "achternaam",
+    "group": "group; groups; group name; team; gruppe; gruppen; groupe; groupes; grupo; grupos; gruppo; groep",
     "role": "role; rolle; roles",
 }
 _KIND_OF = {header: kind for kind, headers in _HEADERS.items() for header in headers.split("; ")}
 _STAFF = {"instructor", "ta", "teaching assistant", "reader", "teacher", "non editing teacher", "observer", "designer"}
-_NUMBERED = re.compile(r"(?P<word>\D+?)\s*(?P<number>\d+)")
+_NUMBERED = re.compile(r"(?P<word>\D+)\s(?P<number>\d+)")
 
 
 class InboxError(LabError):
@@ -110,6 +111,8 @@ class Roster:
                 self._note("name", name, student)
             for name in _squeezed_names(row):
                 self._note("squeezed", name, student)
+            self._note("group", same_name(row.get("group", "")), student)
+            self._note("squeezed group", squeezed(row.get("group", "")), student)
 
     def _note(self, kind: str, key: str, student: Student) -> None:
         if key:
@@ -118,12 +121,18 @@ class Roster:
     def _with(self, kind: str, key: str) -> list[Student]:
         return self._known.get(kind, {}).get(key, []) if key else []
 
+    def _called(self, name: str) -> list[Student]:
+        """By a name, which may have the surname first: "Müller, Anna"."""
+        last, _, first = name.partition(",")
+        found = [*self._with("name", same_name(name)), *self._with("name", same_name(f"{first} {last}"))]
+        return _once(found)
+
     def find(self, claim: Claim) -> Student | str:
         """The student; or why nobody is meant, for a person."""
-        names = [*self._with("name", same_name(claim.name)), *self._with("squeezed", squeezed(claim.squeezed))]
+        names = [*self._called(claim.name), *self._with("squeezed", squeezed(claim.squeezed))]
         sure = [*self._with("id", same(claim.id)), *self._with("email", same(claim.email))]
         for text in claim.texts:
-            names += self._with("name", same_name(text))
+            names += self._called(text)
             sure += [one for kind in ("id", "login", "email", "number") for one in self._with(kind, same(text))]
         by_name = _once(names)
         sure = _once([*sure, *self._numbered(claim, by_name)])
@@ -136,6 +145,11 @@ class Roster:
         if by_name:
             return f"{_all(by_name)} have the same name"
         return f"nobody in {self.path.name} has that id, address, login or name"
+
+    def members(self, claim: Claim) -> list[Student]:
+        """The group's, where its name is that of a group in the roster; [] otherwise."""
+        found = [*self._with("group", same_name(claim.name)), *self._with("squeezed group", squeezed(claim.squeezed))]
+        return _once([*found, *(one for text in claim.texts for one in self._with("group", same_name(text)))])
 
     def _numbered(self, claim: Claim, by_name: list[Student]) -> list[Student]:
         """By the platform's number; it may be of another course, or a school's that is the same by chance.
@@ -192,8 +206,9 @@ def _squeezed_names(row: Mapping[str, str]) -> set[str]:
 
 def read_roster(path: Path) -> Roster:
     """The class that stands in the table at `path`. Raises InboxError."""
-    rows = Table(path).known()
-    if not {kind for _, row in rows for kind in row} & {"id", "login", "email", "number", "name", "first", "last"}:
+    table = Table(path)
+    rows = table.known()
+    if not table.kinds.keys() & {"id", "login", "email", "number", "name", "first", "last"}:
         raise InboxError(
             f"{path}: no column says who the students are. Name one id, and others name, email or username as you like."
         )
@@ -256,10 +271,12 @@ class Table:
             addresses = [place for place in range(len(self.header)) if self._all(place, r"[^@\s]+@[^@\s]+")]
             if len(addresses) == 1:
                 kinds["email"] = addresses[0]
-        if "number" not in kinds and self._all(0, _NUMBERED.pattern) and len(self.column(0)) == len(self.rows):
-            if kinds.get("name") == 0 or kinds.get("id") == 0:
-                return kinds
-            kinds["number"] = 0  # "Teilnehmer/in 123" in a language whose header is not known here
+        if "number" not in kinds and len(headers) > 5 and self._all(0, _NUMBERED.pattern):
+            kinds = {kind: place for kind, place in kinds.items() if place != 0}
+            kinds["number"] = 0  # "Teilnehmer/in 123" in a worksheet whose headers are in another language
+            for place, header in enumerate(headers[1:], 1):
+                if (kind := _KIND_OF.get(header)) not in (None, "number"):
+                    kinds.setdefault(kind, place)
         return kinds
 
     def column(self, place: int) -> list[str]:

@@ -357,8 +357,10 @@ class _Reader:
                 self._values([node.left, node.right], place)
                 place.steps.append(type(node.op).__name__)
             case ast.Compare():
-                self._values([node.left, *node.comparators], place)
-                place.steps.extend([_TURNED.get(type(op).__name__, type(op).__name__) for op in node.ops])
+                kinds = [type(op).__name__ for op in node.ops]
+                turned = kinds in (["Gt"], ["GtE"])  # 3 < a is a > 3
+                self._values([node.left, *node.comparators][:: -1 if turned else 1], place)
+                place.steps.extend([_TURNED[kinds[0]]] if turned else kinds)
             case ast.Tuple():
                 self._values(node.elts, place)
             case ast.Starred():

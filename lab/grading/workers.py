@@ -8,6 +8,7 @@ process that started it.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -42,7 +43,14 @@ class WorkersError(LabError):
 
 
 class Died(Exception):
-    """The worker of a job died, or had to be stopped. The hand-in may or may not be the reason."""
+    """The worker of a job died, or had to be stopped. The hand-in may or may not be the reason.
+
+    surely: was it tried so often that there is no use in trying it again?
+    """
+
+    def __init__(self, message: str, surely: bool = False) -> None:
+        super().__init__(message)
+        self.surely = surely
 
 
 class Workers(Protocol):
@@ -157,6 +165,7 @@ class ClusterWorkers:
             from distributed import Client
         except ModuleNotFoundError as error:
             raise WorkersError(f"{error.name} is missing for a cluster: pip install 'lab994[cluster]'.") from error
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is told once, and by us
         try:
             self._client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -190,7 +199,7 @@ class ClusterWorkers:
         try:
             return future.result()
         except KilledWorker as error:
-            raise Died(f"the workers that graded it died, one after the other ({error.task}).") from error
+            raise Died("the workers that graded it died, one after the other.", surely=True) from error
         except (CancelledError, OSError) as error:
             raise WorkersError(self._gone()) from error
         except Exception as error:  # `run` raises nothing: it is the cluster's
