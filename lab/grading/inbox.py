@@ -135,7 +135,8 @@ class _Sorting:
         shown = found.claims[0].shown
         if not found.files:
             told = "".join(f" {note}" for note in found.notes)
-            self.notes.append(f"{shown!r} holds no file: nothing was handed in.{told}")
+            where = self.unmatched if told else self.notes
+            where.append(f"{shown!r} holds no file that can be read: nothing of it is graded.{told}")
             return
         students = {}
         for claim in found.claims:
@@ -296,7 +297,7 @@ def _inner(folder: Path) -> Path | None:
 def _platform_of(folder: Path, surely: bool = False) -> str | None:
     """Whose layout it is; None where it is nobody's.
 
-    surely: it may be a student's own folder; else it is known to be a class's.
+    surely: it may be a student's own folder, and is nobody's where it looks like one.
     """
     folders, files, _ = entries(folder)
     names = [one.name for one in files if not one.name.endswith(".csv")]

@@ -162,9 +162,13 @@ def test_a_time_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_called_like_another_students_stays_its_own(tmp_path: Path) -> None:
-    name = "Anna Müller_4711_assignsubmission_file_Li Wei_4713_assignsubmission_file_net.lab"
-    inbox = read_inbox(put(tmp_path / "hw", [name]), put(tmp_path, {"roster.csv": CLASS}) / "roster.csv")
-    assert ids(inbox.deliveries) == {"0042": ["Li Wei_4713_assignsubmission_file_net.lab"]}
+    trick = "Li Wei_4713_assignsubmission_file_net.lab"
+    whose = ["Anna Müller_4711_assignsubmission_file_", "Default group_assignsubmission_file_"]
+    folder = put(tmp_path / "hw", [f"{one}{trick}" for one in whose])
+    inbox = read_inbox(folder, put(tmp_path, {"roster.csv": CLASS}) / "roster.csv")
+    assert ids(inbox.deliveries) == {"0042": [trick]}
+    (tmp_path / "roster.csv").unlink()
+    assert sorted(ids(read_inbox(folder).deliveries)) == ["4711", "Default group"]
 
 
 # -- Canvas -----------------------------------------------------------------------------------------------------------
@@ -581,6 +585,10 @@ def test_a_folder_without_a_file_is_nothing_handed_in(tmp_path: Path) -> None:
     inbox = read_inbox(tmp_path / "hw")
     assert [one.id for one in inbox.missing] == ["anna"]
     assert any("'anna' holds no file" in note for note in inbox.notes)
+    (tmp_path / "hw" / "anna" / "net.lab").symlink_to(tmp_path)
+    told = read_inbox(tmp_path / "hw").unmatched
+    assert "'anna' holds no file" in told[0]
+    assert "1 links" in told[0]
 
 
 HOSTILE = [
