@@ -41,6 +41,7 @@ class Inbox:
     missing: tuple[Student, ...]  # of the roster: who handed in nothing, or nothing that counts
     unmatched: tuple[str, ...]  # a line for a person each: what was found, why it belongs to nobody, what to do
     notes: tuple[str, ...]
+    unordered: tuple[Student, ...] = ()  # who handed in several times, and nobody says which came last
 
 
 def read_inbox(
@@ -80,8 +81,9 @@ def read_inbox(
         deliveries,
         superseded,
         missing,
-        tuple(map(printable, [*unmatched, *sorting.unordered])),
+        tuple(map(printable, [*unmatched, *sorting.unordered.values()])),
         tuple(map(printable, [*notes, *sorting.notes])),
+        tuple(sorting.unordered),
     )
 
 
@@ -127,7 +129,7 @@ class _Sorting:
         self._roster, self._late = roster, late
         self._of: dict[str, list[tuple[Delivery, str]]] = {}  # by student id, each with what it is called
         self.unmatched: list[str] = []
-        self.unordered: list[str] = []
+        self.unordered: dict[Student, str] = {}  # and what to do about it
         self.notes: list[str] = []
 
     def add(self, found: Found) -> None:
@@ -180,7 +182,7 @@ class _Sorting:
             ordered = _in_order([one for one, _ in in_time])
             if ordered is None:
                 named = ", ".join(repr(shown) for _, shown in in_time)
-                self.unordered.append(
+                self.unordered[student] = (
                     f"{student.shown} ({student.id}) handed in {len(in_time)} times ({named}), and nobody says which "
                     "came last: none is graded. Keep the one that counts, and put the others away."
                 )

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from random import Random
@@ -95,6 +96,15 @@ def test_everybody_is_graded_once_and_stands_somewhere(tmp_path: Path, book: Gra
     assert found.unmatched == ("lost.txt belongs to nobody",)
     assert found.notes == ("a note",)
     assert found.limits["parameter_count"] == 20_000
+
+
+def test_who_handed_in_twice_in_no_order_waits(tmp_path: Path, book: Gradebook) -> None:
+    inbox = handed_in(tmp_path, {"anna": "a"})
+    crowd.receive(book, replace(inbox, unordered=(Student("yves"),)))
+    graded(book)
+    found = {one.student.id: one for one in class_of(book, SETTINGS).standings}
+    assert (found["yves"].state, found["zoe"].state) == ("waiting", "missing")
+    assert "the teacher decides" in found["yves"].message
 
 
 def test_only_the_grader_s_own_trouble_is_tried_again(tmp_path: Path, book: Gradebook) -> None:
