@@ -13,7 +13,6 @@ Names and files are the students' and hostile (lab/grading/_entries.py).
 import contextlib
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -154,7 +153,6 @@ _AGAIN = re.compile(r"(?P<stem>.+)-(?P<times>\d{1,3})(?P<suffix>\.[^.]+)?", re.D
 
 def in_canvas(name: str) -> re.Match[str] | None:
     """The parts of a name that Canvas gave."""
-    name = unicodedata.normalize("NFC", name)
     return _CANVAS_HIDDEN.fullmatch(name) or _CANVAS.fullmatch(name)
 
 

@@ -20,7 +20,7 @@ from lab.grading._gradescope import METADATA
 from lab.grading._moments import Clock
 from lab.grading._platforms import PLATFORMS, TIMESTAMP, Found, in_canvas, in_moodle, is_repository, nbgrader_tree
 from lab.grading.collect import MAX_FILE
-from lab.grading.roster import InboxError, Roster, read_roster
+from lab.grading.roster import Claim, InboxError, Roster, read_roster
 from lab.grading.standing import Delivery, Student
 from lab.rules import Late
 
@@ -172,7 +172,7 @@ class _Sorting:
             superseded += too_late
             if too_late:
                 what = "what came before counts" if in_time else "nothing counts"
-                self.notes.append(f"{student.shown}: handed in after it had closed {len(too_late)} times; {what}.")
+                self.notes.append(f"{student.shown} handed in after it had closed: {what}.")
             if not in_time:
                 missing.append(student)
                 continue
@@ -245,9 +245,10 @@ def _content(one: Delivery) -> str:
 def is_class(target: Path) -> bool:
     """Is this folder a class's, and not one student's?
 
-    A class's has what a platform gives a class, or a `roster.csv`; several clones; several .lab files and nothing else
-    to grade; or several folders with hand-ins. One student's is what `collect` takes: a .lab, .ipynb or .py file at its
-    top, one notebook further in, or a repository. Raises InboxError for a folder that can't be read.
+    A class's has what a platform gives a class, or a `roster.csv` that names a file or folder in it; several clones;
+    several .lab files and nothing else to grade; or several folders with hand-ins. One student's is what `collect`
+    takes: a .lab, .ipynb or .py file at its top, one notebook further in, or a repository. Raises InboxError for a
+    folder that can't be read.
     """
     target = target.absolute()  # whose name may say it
     if target.is_symlink() or not target.is_dir() or is_repository(target):
@@ -256,7 +257,13 @@ def is_class(target: Path) -> bool:
         return True
     folders, files, _ = entries(target)
     if any(one.name == ROSTER for one in files):
-        return True
+        try:
+            roster = read_roster(target / ROSTER)
+        except InboxError:
+            return True  # and `read_inbox` says what is wrong with it
+        stems = [one.name for one in folders] + [Path(one.name).stem for one in files]
+        if any(isinstance(roster.find(Claim("", texts=(stem,))), Student) for stem in stems):
+            return True
     gradable = [one.name for one in files if one.name.lower().endswith(GRADABLE)]
     if gradable:
         return len(gradable) > 1 and all(name.lower().endswith(".lab") for name in gradable)
