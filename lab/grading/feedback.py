@@ -46,7 +46,7 @@ class LayerRow:
     share: float  # of all parameters, 0..1
     multiply_adds: int
     sees: str  # pixels, also beyond the image's edge
-    step: str  # pixels from one unit to the next
+    step: str  # pixels from one unit to the next; empty where every unit sees the same
     box: tuple[float, float, float, float]  # x, y, width, height of what a middle unit sees, in pixels of the image
 
 
@@ -254,7 +254,7 @@ def _layer(layer: Mapping[str, Any], parameters: int) -> LayerRow:
         share=int(layer["parameters"]) / parameters if parameters else 0.0,
         multiply_adds=int(layer["multiply_adds"]),
         sees=_sides(field["size"]),
-        step=_sides(f"{jump:g}" for jump in field["jump"]),
+        step=_sides(f"{jump:g}" for jump in field["jump"]) if any(field["jump"]) else "",
         box=((SIDE - width) / 2, (SIDE - height) / 2, width, height),
     )
 

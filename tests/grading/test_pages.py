@@ -9,7 +9,7 @@ from hashlib import sha256
 from html import unescape
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_up_class import HOSTILE, HOSTILE_TEXT, LIMITS, a_class, some_copies
 
@@ -22,6 +22,7 @@ from lab.grading.standing import Class, Item, Standing, Student
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.text())
 @example("con")
 @example("aux.x")
@@ -39,6 +40,7 @@ def test_any_id_makes_a_file_name_that_every_system_takes(student):
     assert not name.removesuffix(".html").endswith(".")
 
 
+@settings(deadline=None)
 @given(st.sets(st.text(max_size=5), min_size=2, max_size=20))
 @example({"anna", "Anna", "ANNA", "ann\u0061\u0301", "anná", "anna.html", "anna~", "anna "})
 @example({"K", "\u212a", "k"})  # the kelvin sign's small letter is k

@@ -15,6 +15,9 @@ from lab.grading import feedback
 from lab.grading.feedback import SOMEBODY, feedback_of
 from lab.grading.report import BINS, WITHHELD, code_of, normalised, provenance_lines, report_of
 from lab.grading.standing import Class, Delivery, Item, Mark, Standing, Student
+from lab.graph import capture
+from lab.layers import layer_table
+from lab.models import TinyNet
 from lab.presets import PRESETS, records
 
 
@@ -354,6 +357,20 @@ def test_what_was_not_tested_has_no_mistakes():
     grade = {"assignment": None, "flags": ["no network is judged: MyNet is missing."]}
     assert feedback_to(graded("a")).mistaken is None
     assert feedback_to(Standing(Student("a"), "graded", result={"grade": grade, "evidence": evidence})).mistaken is None
+
+
+def test_a_layer_shows_what_its_middle_unit_sees():
+    rows = layer_table(capture(TinyNet()))
+    evidence = {"layers": [row.to_dict() for row in rows], "parameters": sum(row.parameters for row in rows)}
+    told = feedback_to(Standing(Student("a"), "graded", result={"evidence": evidence})).layers
+    assert sum(layer.share for layer in told) == pytest.approx(1)
+    for layer, row in zip(told, rows, strict=True):
+        left, top, width, height = layer.box
+        assert (height, width) == row.field.clipped
+        assert left + width / 2 == top + height / 2 == 14  # in the middle of 28 pixels
+        assert layer.sees == "{}x{}".format(*row.field.size)
+    assert told[0].step == "1x1"
+    assert told[-1].step == ""
 
 
 def test_when_it_was_handed_in_and_who_says_so():
