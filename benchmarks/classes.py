@@ -50,6 +50,11 @@ grace_minutes = 15
 off_per_day = 0.1
 most_off = 0.5
 """
+QUICK = """
+[recipe]    # of whom nobody knows how it was trained
+epochs = 1
+augment = "none"
+"""
 SHARES = {  # of a class; the rest hands in a network
     "copy": 0.15,
     "code": 0.08,
@@ -111,8 +116,8 @@ def make(
     """Write a class of so many into `folder`, which is made; gives where, and what is expected of each.
 
     layout: one of LAYOUTS. Moodle has no attempts, folders have no times. trained: train the networks, for a fraction
-    of what a student does; else their weights are random, and all of a large class are made of few designs. only: a
-    kind; else all of them as SHARES has it.
+    of what a student does; else their weights are random, a large class's are made of few designs, and what the grader
+    trains takes it an epoch. only: a kind; else all of them as SHARES has it.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"no layout {layout!r}: one of {', '.join(LAYOUTS)}")
@@ -148,7 +153,8 @@ def make(
     made = folder / "submissions"
     made.mkdir()
     _LAYOUTS[layout](made, [(one, work) for one, work in zip(people, works, strict=True) if work.attempts])
-    (folder / "rubric.toml").write_text((RUBRICS / f"{NAME}.toml").read_text(encoding="utf-8") + LATE)
+    own = (RUBRICS / f"{NAME}.toml").read_text(encoding="utf-8")
+    (folder / "rubric.toml").write_text(own + LATE + ("" if trained else QUICK), encoding="utf-8")
     _write_roster(folder / "roster.csv", people)
     expected = {person.id: work.expected for person, work in zip(people, works, strict=True)}
     return Made(made, folder / "roster.csv", folder / "rubric.toml", expected)
@@ -279,7 +285,7 @@ def _network(draw: random.Random, place: int, trained: bool) -> _Network:
         place %= ALIKE_AFTER
     flaw, source = _design(random.Random(f"design {place}") if not trained else draw)
     recipe = Recipe(
-        epochs=draw.choice((25, 30)) if flaw == "too many epochs" else draw.randint(8, 19),
+        epochs=draw.choice((25, 30)) if flaw == "too many epochs" else draw.randint(8, 19) if trained else 1,
         batch_size=draw.choice((64, 128, 256)),
         learning_rate=draw.choice((0.005, 0.008, 0.01, 0.012, 0.015, 0.02)),
         weight_decay=draw.choice((0.0, 0.01, 0.02)),
