@@ -53,7 +53,7 @@ class Size:
     rerun: int = 24
     copies: int = 6  # of the notebook
     whole: bool = True  # all of it, or what needs no training
-    epochs: int | None = None  # that each is trained in retrain; None: as the student did
+    epochs: int = 15  # of each recipe
     synthetic: tuple[int, ...] = (10, 100, 300, 1_000, 10_000)
 
 
@@ -100,8 +100,6 @@ class _Work:
     def retrain(self) -> Iterator[Record]:
         """Each by its own recipe."""
         handed_in = self._class("network", self._size.retrain)
-        if self._size.epochs is not None:
-            _shorten(handed_in, self._size.epochs)
         yield graded(handed_in, self._new("grades"), "retrain", WORKERS)
 
     def rerun(self) -> Iterator[Record]:
@@ -143,10 +141,10 @@ class _Work:
         return next(path for n in itertools.count() if not (path := self._folder / f"{name}-{n}").exists())
 
     def _class(self, kind: str, number: int) -> Path:
-        """Hand-ins of one kind, with random weights."""
-        return classes.make(
-            self._new("class"), number, layout="folders", trained=False, only=kind, designs=number
-        ).folder
+        """Hand-ins of one kind, with random weights, and recipes as long as a student's."""
+        made = classes.make(self._new("class"), number, layout="folders", trained=False, only=kind, designs=number)
+        _set_epochs(made.folder, self._size.epochs)
+        return made.folder
 
     def _notebooks(self) -> dict[str, Path]:
         """Copies of the notebook, each with a remark of its own, by student."""
@@ -227,7 +225,7 @@ def secret_for(folder: Path, number: int) -> str:
     return next(one for one in secrets if sum(map(Sample(SHARE, one).draws, digests)) == number)
 
 
-def _shorten(folder: Path, epochs: int) -> None:
+def _set_epochs(folder: Path, epochs: int) -> None:
     """Let each recipe have so many epochs."""
     for path in folder.rglob("*.lab"):
         made = submission.read(path)
