@@ -50,6 +50,11 @@ grace_minutes = 15
 off_per_day = 0.1
 most_off = 0.5
 """
+QUICK = """
+[recipe]    # of whom nobody knows how it was trained
+epochs = 1
+augment = "none"
+"""
 SHARES = {  # of a class; the rest hands in a network
     "copy": 0.15,
     "code": 0.08,
@@ -117,8 +122,8 @@ def make(
     """Write a class of so many into `folder`, which is made; gives where, and what is expected of each.
 
     layout: one of LAYOUTS. Moodle has no attempts, folders have no times. trained: train the networks, for a fraction
-    of what a student does; else their weights are random, and all of a large class are made of so few designs.
-    only: a kind; else all of them as SHARES has it.
+    of what a student does; else their weights are random, all of a large class are made of so few `designs`, and what
+    the grader trains takes it an epoch. only: a kind; else all of them as SHARES has it.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"no layout {layout!r}: one of {', '.join(LAYOUTS)}")
@@ -154,7 +159,8 @@ def make(
     made = folder / "submissions"
     made.mkdir()
     _LAYOUTS[layout](made, [(one, work) for one, work in zip(people, works, strict=True) if work.attempts])
-    (folder / "rubric.toml").write_text((RUBRICS / f"{NAME}.toml").read_text(encoding="utf-8") + LATE)
+    own = (RUBRICS / f"{NAME}.toml").read_text(encoding="utf-8")
+    (folder / "rubric.toml").write_text(own + LATE + ("" if trained else QUICK), encoding="utf-8")
     _write_roster(folder / "roster.csv", people)
     expected = {person.id: work.expected for person, work in zip(people, works, strict=True)}
     return Made(made, folder / "roster.csv", folder / "rubric.toml", expected)
@@ -285,14 +291,14 @@ def _network(draw: random.Random, place: int, trained: bool, designs: int = ALIK
         place %= designs
     flaw, source = _design(random.Random(f"design {place}") if not trained else draw)
     recipe = Recipe(
-        epochs=draw.choice((25, 30)) if flaw == "too many epochs" else draw.randint(8, 19),
+        epochs=draw.choice((25, 30)) if flaw == "too many epochs" else draw.randint(8, 19) if trained else 1,
         batch_size=draw.choice((64, 128, 256)),
         learning_rate=draw.choice((0.005, 0.008, 0.01, 0.012, 0.015, 0.02)),
         weight_decay=draw.choice((0.0, 0.01, 0.02)),
         label_smoothing=draw.choice((0.0, 0.05)),
         seed=draw.randint(0, 999),
     )
-    images = (60_000 if draw.random() < 0.35 else 6_000) if trained else 0
+    images = (60_000 if draw.random() < 0.2 else 5_000) if trained else 0
     file = draw.choice(("my_net.lab", "net.lab", "network_final.lab", "abgabe.lab", "final (2).lab"))
     what = f"a network with {flaw}" if flaw else "a network"
     seed = draw.randrange(2**31)
@@ -311,6 +317,8 @@ def _design(draw: random.Random) -> tuple[str, str]:
     layers: list[tuple[str, str]] = []  # name, constructor
     c_in, side = 1, 28
     for number, width in enumerate(widths, 1):
+        if side < 5:
+            break
         kernel = draw.choice((3, 3, 5)) if side > 8 else 3
         stride = 2 if number == 1 and draw.random() < 0.7 else 1
         pad = draw.randint(0, kernel // 2)
@@ -397,10 +405,10 @@ def _packed(one: _Network) -> bytes:
     try:
         if one.images:
             module = _built(one.design, one.seed)
-            recipe = Recipe(
-                epochs=1, batch_size=64, learning_rate=0.015, augment=None, averaging=0.98, label_smoothing=0,
-                precision="float32", seed=one.seed,
-            )  # fmt: skip
+            quick = Recipe(
+                epochs=1, learning_rate=0.015, augment=None, averaging=0.97, label_smoothing=0.0, seed=one.seed
+            )
+            recipe = replace(quick, batch_size=64 if one.images > 10_000 else 32, precision="float32")
             fit(module, load("mnist").limit(one.images), recipe, progress=False)
             graph = capture(module.eval())
         else:

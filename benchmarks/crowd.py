@@ -53,6 +53,7 @@ class Size:
     rerun: int = 16
     copies: int = 4  # of the notebook
     whole: bool = True  # all of it, or what needs no training
+    epochs: int = 15  # of each recipe
     synthetic: tuple[int, ...] = (10, 100, 300, 1_000, 10_000)
 
 
@@ -98,7 +99,7 @@ class _Work:
         yield done | {"trained": trained, "share": SHARE}
 
     def retrain(self) -> Iterator[Record]:
-        """Each by its own recipe."""
+        """Each by its own recipe, for as many epochs."""
         yield graded(self._class("network", self._size.retrain), self._new("grades"), "retrain", WORKERS)
 
     def rerun(self) -> Iterator[Record]:
@@ -140,10 +141,10 @@ class _Work:
         return next(path for n in itertools.count() if not (path := self._folder / f"{name}-{n}").exists())
 
     def _class(self, kind: str, number: int) -> Path:
-        """Hand-ins of one kind, with random weights."""
-        return classes.make(
-            self._new("class"), number, layout="folders", trained=False, only=kind, designs=number
-        ).folder
+        """Hand-ins of one kind, with random weights, and recipes as long as a student's."""
+        made = classes.make(self._new("class"), number, layout="folders", trained=False, only=kind, designs=number)
+        _set_epochs(made.folder, self._size.epochs)
+        return made.folder
 
     def _notebooks(self) -> dict[str, Path]:
         """Copies of the notebook, each with a remark of its own, by student."""
@@ -222,3 +223,11 @@ def secret_for(folder: Path, number: int) -> str:
     digests = [collect(path).digest for path in sorted(folder.rglob("*.lab"))]
     secrets = map(str, itertools.count())
     return next(one for one in secrets if sum(map(Sample(SHARE, one).draws, digests)) == number)
+
+
+def _set_epochs(folder: Path, epochs: int) -> None:
+    """Let each recipe have so many epochs."""
+    for path in folder.rglob("*.lab"):
+        made = submission.read(path)
+        assert made.recipe is not None
+        submission.write(replace(made, recipe=replace(made.recipe, epochs=epochs)), path)

@@ -106,4 +106,4 @@ def test_trained_networks_have_learnt(tmp_path: Path) -> None:
     for path in made.folder.rglob("*.lab"):
         hand_in = collect(path).hand_in
         assert hand_in is not None
-        assert accuracy(hand_in.graph.build(), load("mnist").test) > 0.8
+        assert accuracy(hand_in.graph.build(), load("mnist").test) > 0.4  # by chance: 0.1

@@ -13,7 +13,6 @@ Names and files are the students' and hostile (lab/grading/_entries.py).
 import contextlib
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -82,16 +81,21 @@ def _merged(parts: Iterable[tuple[str, Mapping[str, Path], tuple[str, ...]]]) ->
 
 # -- Moodle -----------------------------------------------------------------------------------------------------------
 
-# A name has no underscore (Moodle writes a space), a file's may have all of this again: the first match counts.
-_MOODLE = re.compile(
-    r"(?:(?P<name>.+?)[_ ])??(?P<number>\d+)_assignsubmission_(?P<plugin>[a-z]+)(?:_(?P<file>.*))?", re.DOTALL
-)
-_MOODLE_TEAM = re.compile(r"(?P<name>.+?)_assignsubmission_(?P<plugin>[a-z]+)(?:_(?P<file>.*))?", re.DOTALL)
+_WHO = re.compile(r"(?:(?P<name>.+)[_ ])?(?P<number>\d+)", re.DOTALL)
+_WHAT = re.compile(r"[a-z]+(?:_(?P<file>.*))?", re.DOTALL)
 
 
-def in_moodle(name: str) -> re.Match[str] | None:
-    """The parts of a name that Moodle gave."""
-    return _MOODLE.fullmatch(name) or _MOODLE_TEAM.fullmatch(name)
+def in_moodle(name: str) -> tuple[str, str, str] | None:
+    """Of a name that Moodle gave: whose it is, Moodle's number, and the file, where it is flat; None of any other.
+
+    The first `_assignsubmission_` counts: a student's file may be called so, too. A team may have no number.
+    """
+    who, mark, what = name.partition("_assignsubmission_")
+    match = _WHAT.fullmatch(what)
+    if not who or not mark or match is None:
+        return None
+    numbered = _WHO.fullmatch(who)
+    return ((numbered["name"] or "", numbered["number"]) if numbered else (who, "")) + (match["file"] or "",)
 
 
 def moodle(folder: Path, clock: Clock) -> Layout:
@@ -101,16 +105,13 @@ def moodle(folder: Path, clock: Clock) -> Layout:
     layout = Layout(notes=_left_out(others), worksheet=sheet)
     parts: dict[tuple[str, str], list[tuple[str, Mapping[str, Path], tuple[str, ...]]]] = {}
     for entry in [*folders, *files]:
-        match = in_moodle(entry.name)
-        if match is None or (entry.is_file() and not match["file"]):
+        name, number, file = in_moodle(entry.name) or ("", "", "")
+        if not (name or number) or (entry.is_file() and not file):
             if not entry.name.endswith(".csv"):
                 layout.strays.append(f"{_shown(entry.name)} has no name that Moodle gives: put it where it belongs.")
             continue
-        number = match.groupdict().get("number") or ""
-        given, notes = (
-            files_under(Path(entry.path)) if entry.is_dir() else ({_own(match["file"]): Path(entry.path)}, ())
-        )
-        parts.setdefault((match["name"] or "", number), []).append((entry.name, given, notes))
+        given, notes = files_under(Path(entry.path)) if entry.is_dir() else ({_own(file): Path(entry.path)}, ())
+        parts.setdefault((name, number), []).append((entry.name, given, notes))
     for (name, number), places in parts.items():
         for one in _merged(places):
             claim = Claim(printable(one.claims[0].shown), number=number, name=name)
@@ -154,7 +155,6 @@ _AGAIN = re.compile(r"(?P<stem>.+)-(?P<times>\d{1,3})(?P<suffix>\.[^.]+)?", re.D
 
 def in_canvas(name: str) -> re.Match[str] | None:
     """The parts of a name that Canvas gave."""
-    name = unicodedata.normalize("NFC", name)
     return _CANVAS_HIDDEN.fullmatch(name) or _CANVAS.fullmatch(name)
 
 

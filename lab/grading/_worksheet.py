@@ -58,7 +58,8 @@ class Worksheet:
 def worksheet_beside(folder: Path, clock: Clock) -> Worksheet | None:
     """The one in the folder, or else beside it. Raises InboxError where there are several."""
     for place in (folder, folder.resolve().parent):
-        found = [sheet for path in sorted(place.glob("*.csv")) if (sheet := _worksheet(path, clock)) is not None]
+        tables = [path for path in sorted(place.glob("*.csv")) if "_assignsubmission_" not in path.name]  # a student's
+        found = [sheet for path in tables if (sheet := _worksheet(path, clock)) is not None]
         if len(found) > 1:
             named = ", ".join(sheet.path.name for sheet in found)
             raise InboxError(f"{place} holds several grading worksheets ({named}): keep that of this assignment.")

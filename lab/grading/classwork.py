@@ -29,7 +29,7 @@ from lab.grading.pages import write_pages
 from lab.grading.sameness import likenesses
 from lab.grading.standing import Class, Standing
 from lab.grading.table import counted, table
-from lab.grading.workers import ClusterWorkers, LocalWorkers, Workers, cores
+from lab.grading.workers import ClusterWorkers, LocalWorkers, Workers, WorkersError, cores
 from lab.rules import Rubric, load_rubric
 from lab.submission import SUFFIX
 
@@ -132,7 +132,7 @@ def _graded(book: Gradebook, settings: Settings, place: Place, tell: Tell, again
     try:
         with _workers(place) as workers:
             grade_class(book, settings, workers, tell, again)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, WorkersError):  # what has come until then is shown
         _written(book, settings, place)
         raise
     return _written(book, settings, place)

@@ -31,6 +31,7 @@ MOST_DEATHS = 2
 """Workers that may die of one hand-in, each told apart from the next, before it is given up for this time."""
 AHEAD = 2
 """Jobs that wait beside those that are graded, so that no worker waits for one."""
+_UNORDERED = "handed in more than once, and nobody says which came last: the teacher decides which one counts."
 _OTHER = "another hand-in of this class"
 """Whose a digest is that two students share: no student is told whose."""
 
@@ -87,7 +88,10 @@ Tell = Callable[[Progress], None]
 def receive(book: Gradebook, inbox: Inbox) -> None:
     """Write the class into the book as it lies there now."""
     handed_in = [one.student for one in inbox.deliveries]
-    book.receive([*handed_in, *inbox.missing], ((one, content_of(one)[1]) for one in inbox.deliveries))
+    book.receive(
+        [*handed_in, *inbox.missing, *inbox.unordered], ((one, content_of(one)[1]) for one in inbox.deliveries)
+    )
+    book.note("unordered", [student.id for student in inbox.unordered])
     book.note("unmatched", list(inbox.unmatched))
     book.note("notes", list(inbox.notes))
 
@@ -266,12 +270,14 @@ def class_of(book: Gradebook, settings: Settings) -> Class:
     """Where everybody in the class stands now. It is read while the book is open."""
     wanted, states, marks, deliveries = asked(book, settings), book.states(), book.marks(), book.deliveries()
     everything = _everything(book, settings, [one.key for one in wanted.values() if one.key in states])
+    unordered = set(book.noted("unordered") or ())
     standings, last = [], ""
     for student in book.students():
         delivery = deliveries[student.id][0] if student.id in deliveries else None
         key = wanted[student.id].key if student.id in wanted else ""
         result = _Kept(book, key) if key in states else {}
         made = standing_of(student, delivery, result, everything, marks.get(student.id, {}), settings.rubric)
+        made = replace(made, state="waiting", message=_UNORDERED) if student.id in unordered else made
         standings.append(replace(made, earlier=states[key][0] - 1) if key in states else made)
         last = max(last, made.result.get("provenance", {}).get("date", ""))
     limits: dict[str, float] = {rule.name: rule.below or rule.at_least or 0 for rule in settings.rubric.rules}

@@ -183,7 +183,7 @@ def _sight(thorough: bool) -> list[Finding]:
     """Try what the code inside can see and touch; thorough: look for the right answers through all of the packages."""
     token = os.urandom(8).hex()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-doctor-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-doctor-", dir=_short_place())))
         hand_in, neighbour = folder / "anna", folder / "ben"
         for place in (hand_in, neighbour, folder / "digits"):
             place.mkdir()
@@ -229,6 +229,13 @@ def _sight(thorough: bool) -> list[Finding]:
         Finding(claim, tried, tuple(each for name in names[claim] for each in managed[name] + witnessed.get(name, [])))
         for claim, tried in SIGHT.items()
     ]
+
+
+def _short_place() -> str:
+    """A folder for temporary files in which a socket's path fits into the 107 bytes that Linux has for one."""
+    usual = tempfile.gettempdir()
+    return next((one for one in (usual, "/tmp", "/var/tmp") if len(os.fsencode(one)) < 60 and os.access(one, os.W_OK)),
+                usual)  # fmt: skip
 
 
 def _seen(given: dict[str, Any], hand_in: Path) -> dict[str, list[str]]:

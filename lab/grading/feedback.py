@@ -16,8 +16,9 @@ from PIL import Image
 
 from lab import data
 from lab.errors import DataError
-from lab.grading.report import accuracy_of, is_assessed, parameters_of, provenance_lines
+from lab.grading.report import accuracy_of, known_items, parameters_of, provenance_lines
 from lab.grading.standing import Class, Item, Standing, State, Student
+from lab.grading.table import counted
 
 SIDE = 28
 """Pixels of an image, each way."""
@@ -45,7 +46,7 @@ class LayerRow:
     share: float  # of all parameters, 0..1
     multiply_adds: int
     sees: str  # pixels, also beyond the image's edge
-    step: str  # pixels from one unit to the next
+    step: str  # pixels from one unit to the next; empty where every unit sees the same
     box: tuple[float, float, float, float]  # x, y, width, height of what a middle unit sees, in pixels of the image
 
 
@@ -66,7 +67,7 @@ class Feedback:
     student: Student
     alias: str  # what an anonymous page of the class calls them; empty without one
     state: State
-    is_assessed: bool  # something is known of its items
+    is_counted: bool  # are the points known?
     message: str
     delivered: tuple[tuple[str, str], ...]  # what was handed in, as pairs of a label and a text
     points: float
@@ -103,7 +104,7 @@ def feedback_of(found: Class, standing: Standing, alias: str = "", names: "Names
     names: those of the class, which need not be gathered anew for each student.
     """
     private = (names or Names(found)).private(standing)
-    items = [private.item(item) for item in standing.items]
+    items = [private.item(item) for item in known_items(standing)]
     judged: Mapping[str, Any] = standing.grade.get("assignment") or {}
     made: Mapping[str, Any] = judged.get("provenance") or {}
     evidence = standing.evidence
@@ -115,7 +116,7 @@ def feedback_of(found: Class, standing: Standing, alias: str = "", names: "Names
         student=standing.student,
         alias=alias,
         state=standing.state,
-        is_assessed=is_assessed(standing),
+        is_counted=counted(standing),
         message=private.told([standing.message])[0],
         delivered=_delivered(standing, private),
         points=standing.points,
@@ -138,7 +139,7 @@ def feedback_of(found: Class, standing: Standing, alias: str = "", names: "Names
         layers_left_out=len(layers[MOST_LAYERS:]),
         curve=tuple(one for one in evidence.get("curve", ()) if all(map(math.isfinite, one.values()))),
         mistakes=mistakes,
-        mistaken=evidence.get("mistaken"),
+        mistaken=evidence.get("mistaken") if accuracies else None,
         no_images=no_images,
         recipe=tuple((name.replace("_", " "), _plain(value)) for name, value in (made.get("recipe") or {}).items()),
         provenance=provenance_lines(standing.result.get("provenance") or {}) + _checksums(made),
@@ -253,7 +254,7 @@ def _layer(layer: Mapping[str, Any], parameters: int) -> LayerRow:
         share=int(layer["parameters"]) / parameters if parameters else 0.0,
         multiply_adds=int(layer["multiply_adds"]),
         sees=_sides(field["size"]),
-        step=_sides(f"{jump:g}" for jump in field["jump"]),
+        step=_sides(f"{jump:g}" for jump in field["jump"]) if any(field["jump"]) else "",
         box=((SIDE - width) / 2, (SIDE - height) / 2, width, height),
     )
 
@@ -287,7 +288,7 @@ def _mistakes(evidence: Mapping[str, Any]) -> tuple[tuple[Digit, ...], str]:
     found = evidence.get("mistakes", ())
     if not found:
         return (), ""
-    dataset = str(evidence.get("dataset", "mnist"))
+    dataset = str(evidence.get("dataset") or "mnist")
     try:
         classes = _test(dataset).classes
         pictures = [_picture(dataset, int(one["image"])) for one in found]

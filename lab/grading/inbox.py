@@ -20,7 +20,7 @@ from lab.grading._gradescope import METADATA
 from lab.grading._moments import Clock
 from lab.grading._platforms import PLATFORMS, TIMESTAMP, Found, in_canvas, in_moodle, is_repository, nbgrader_tree
 from lab.grading.collect import MAX_FILE
-from lab.grading.roster import InboxError, Roster, read_roster
+from lab.grading.roster import Claim, InboxError, Roster, read_roster
 from lab.grading.standing import Delivery, Student
 from lab.rules import Late
 
@@ -41,6 +41,7 @@ class Inbox:
     missing: tuple[Student, ...]  # of the roster: who handed in nothing, or nothing that counts
     unmatched: tuple[str, ...]  # a line for a person each: what was found, why it belongs to nobody, what to do
     notes: tuple[str, ...]
+    unordered: tuple[Student, ...] = ()  # who handed in several times, and nobody says which came last
 
 
 def read_inbox(
@@ -80,8 +81,9 @@ def read_inbox(
         deliveries,
         superseded,
         missing,
-        tuple(map(printable, [*unmatched, *sorting.unordered])),
+        tuple(map(printable, [*unmatched, *sorting.unordered.values()])),
         tuple(map(printable, [*notes, *sorting.notes])),
+        tuple(sorting.unordered),
     )
 
 
@@ -127,7 +129,7 @@ class _Sorting:
         self._roster, self._late = roster, late
         self._of: dict[str, list[tuple[Delivery, str]]] = {}  # by student id, each with what it is called
         self.unmatched: list[str] = []
-        self.unordered: list[str] = []
+        self.unordered: dict[Student, str] = {}  # and what to do about it
         self.notes: list[str] = []
 
     def add(self, found: Found) -> None:
@@ -135,7 +137,8 @@ class _Sorting:
         shown = found.claims[0].shown
         if not found.files:
             told = "".join(f" {note}" for note in found.notes)
-            self.notes.append(f"{shown!r} holds no file: nothing was handed in.{told}")
+            where = self.unmatched if told else self.notes
+            where.append(f"{shown!r} holds no file that can be read: nothing of it is graded.{told}")
             return
         students = {}
         for claim in found.claims:
@@ -172,14 +175,14 @@ class _Sorting:
             superseded += too_late
             if too_late:
                 what = "what came before counts" if in_time else "nothing counts"
-                self.notes.append(f"{student.shown}: handed in after it had closed {len(too_late)} times; {what}.")
+                self.notes.append(f"{student.shown} handed in after it had closed: {what}.")
             if not in_time:
                 missing.append(student)
                 continue
             ordered = _in_order([one for one, _ in in_time])
             if ordered is None:
                 named = ", ".join(repr(shown) for _, shown in in_time)
-                self.unordered.append(
+                self.unordered[student] = (
                     f"{student.shown} ({student.id}) handed in {len(in_time)} times ({named}), and nobody says which "
                     "came last: none is graded. Keep the one that counts, and put the others away."
                 )
@@ -245,9 +248,10 @@ def _content(one: Delivery) -> str:
 def is_class(target: Path) -> bool:
     """Is this folder a class's, and not one student's?
 
-    A class's has what a platform gives a class, or a `roster.csv`; several clones; several .lab files and nothing else
-    to grade; or several folders with hand-ins. One student's is what `collect` takes: a .lab, .ipynb or .py file at its
-    top, one notebook further in, or a repository. Raises InboxError for a folder that can't be read.
+    A class's has what a platform gives a class, or a `roster.csv` that names a file or folder in it; several clones;
+    several .lab files and nothing else to grade; or several folders with hand-ins. One student's is what `collect`
+    takes: a .lab, .ipynb or .py file at its top, one notebook further in, or a repository. Raises InboxError for a
+    folder that can't be read.
     """
     target = target.absolute()  # whose name may say it
     if target.is_symlink() or not target.is_dir() or is_repository(target):
@@ -256,7 +260,13 @@ def is_class(target: Path) -> bool:
         return True
     folders, files, _ = entries(target)
     if any(one.name == ROSTER for one in files):
-        return True
+        try:
+            roster = read_roster(target / ROSTER)
+        except InboxError:
+            return True  # and `read_inbox` says what is wrong with it
+        stems = [one.name for one in folders] + [Path(one.name).stem for one in files]
+        if any(isinstance(roster.find(Claim("", texts=(stem,))), Student) for stem in stems):
+            return True
     gradable = [one.name for one in files if one.name.lower().endswith(GRADABLE)]
     if gradable:
         return len(gradable) > 1 and all(name.lower().endswith(".lab") for name in gradable)
@@ -289,7 +299,7 @@ def _inner(folder: Path) -> Path | None:
 def _platform_of(folder: Path, surely: bool = False) -> str | None:
     """Whose layout it is; None where it is nobody's.
 
-    surely: it may be a student's own folder; else it is known to be a class's.
+    surely: it may be a student's own folder, and is nobody's where it looks like one.
     """
     folders, files, _ = entries(folder)
     names = [one.name for one in files if not one.name.endswith(".csv")]

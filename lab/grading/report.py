@@ -1,6 +1,7 @@
 """What does a class look like? All figures of its page, worked out here; `lab/grading/pages.py` only shows them.
 
-A grader error is no 0: who has one, waits or is missing counts in no mean and no distribution.
+A grader error is no 0: who has one, waits or is missing counts in no mean and no distribution; but for points that a
+person gave.
 
 An anonymous report holds neither names, ids, addresses nor files' names. Each student is a code in it, the same in
 every report with the same key, and the rows' order tells nothing of the class's.
@@ -19,6 +20,7 @@ from statistics import fmean, median, quantiles
 from typing import Any, Protocol
 
 from lab.grading.standing import Class, Item, Standing, State
+from lab.grading.table import counted
 from lab.presets import Record, records
 
 STATES: Mapping[State, str] = {
@@ -46,7 +48,7 @@ class Alike(Protocol):
 
     @property
     def what(self) -> Sequence[str]:
-        """For a person: "weights", "source 92 % the same"."""
+        """For a person: "the same weights", "source: 92 % the same"."""
 
     @property
     def sure(self) -> bool:
@@ -96,11 +98,12 @@ class Row:
     who: Who
     state: State
     message: str
-    points: float | None  # None where there is nothing to count yet
+    points: float | None  # None where they are not known
     max_points: float
     cells: tuple[Cell | None, ...]  # by column
     accuracy: float | None  # on the test images, 0..1
     parameters: int | None
+    dataset: str  # whose images it was tested on; empty where it was not
     late: str
     flags: tuple[str, ...]
     flagged: int  # how many flags there are, also where the report withholds them
@@ -143,7 +146,7 @@ class Failure:
     """What goes wrong for several students in the same way."""
 
     title: str
-    name: str
+    name: str  # an exercise's
     is_open: bool  # not tried yet, or not measured
     students: int
     share: float  # of those who were graded, 0..1
@@ -230,7 +233,7 @@ def report_of(found: Class, anonymous: bool = False, copies: Sequence[Alike] = (
         frontier=_frontier(rows),
         most_accurate=_board(rows, lambda row: (-(row.accuracy or 0.0), row.parameters or 0)),
         smallest=_board(rows, lambda row: (row.parameters or 0, -(row.accuracy or 0.0))),
-        records=tuple(records()) if _datasets(found) <= {"mnist"} else (),
+        records=tuple(records()) if {row.dataset for row in rows} <= {"mnist", ""} else (),
         limits=dict(found.limits),
         failures=tuple(failures[:MOST_FAILURES]),
         other_failures=len(failures[MOST_FAILURES:]),
@@ -332,22 +335,16 @@ def _cut(message: str) -> str:
 
 def _columns(standings: Sequence[Standing]) -> list[Column]:
     """Every exercise and rule that somebody has; in the order of whoever has the most, others behind."""
-    found: dict[tuple[str, str], Item] = {}
+    found: dict[str, Item] = {}
     for standing in sorted(standings, key=lambda standing: -len(standing.items)):
         for item in standing.items:
-            found.setdefault((item.kind, item.name), item)
+            found.setdefault(item.id, item)
     exercises_first = sorted(found.values(), key=lambda item: item.kind == "rule")
     return [_column(item, standings) for item in exercises_first]
 
 
 def _column(item: Item, standings: Sequence[Standing]) -> Column:
-    same = [
-        one
-        for standing in standings
-        if is_assessed(standing)
-        for one in standing.items
-        if (one.kind, one.name) == (item.kind, item.name)
-    ]
+    same = [one for standing in standings for one in known_items(standing) if one.id == item.id]
     number = re.fullmatch(r"exercise (\w+)", item.title)
     outcomes = Counter(one.passed for one in same)
     return Column(
@@ -364,20 +361,20 @@ def _column(item: Item, standings: Sequence[Standing]) -> Column:
 
 
 def _row(standing: Standing, columns: Sequence[Column], names: _Names) -> Row:
-    items: dict[tuple[str, str], Item] = {(item.kind, item.name): item for item in standing.items}
+    items = {item.id: item for item in known_items(standing)}
     rules = [item for item in standing.items if item.kind == "rule"]
-    counts = standing.state in COUNTED
     flags = flags_of(standing)
     own = names.own([standing.message])
     return Row(
         who=names.who(standing.student.id),
         state=standing.state,
         message=own[0] if own else "",
-        points=standing.points if counts else None,
+        points=standing.points if counted(standing) else None,
         max_points=standing.max_points,
-        cells=tuple(_cell(items.get((column.kind, column.name)), names) for column in columns),
+        cells=tuple(_cell(items.get(f"{column.kind}:{column.name}"), names) for column in columns),
         accuracy=accuracy_of(standing),
         parameters=parameters_of(standing),
+        dataset=str(standing.evidence.get("dataset") or ""),
         late=standing.late_by,
         flags=names.own(flags),
         flagged=len(flags),
@@ -387,15 +384,13 @@ def _row(standing: Standing, columns: Sequence[Column], names: _Names) -> Row:
     )
 
 
-COUNTED: tuple[State, ...] = ("graded", "student error")
-"""The states whose points are known: 0 where nothing of the hand-in could be graded."""
-
-
-def is_assessed(standing: Standing) -> bool:
-    """Is something known of its items? A network that cannot be trained leaves the exercises what they are."""
-    return standing.state == "graded" or (
-        standing.state == "student error" and any(item.passed is not None for item in standing.items)
-    )
+def known_items(standing: Standing) -> list[Item]:
+    """The items of which something is known: of a network that cannot be trained the exercises, what has a mark."""
+    if standing.state == "graded":
+        return [*standing.items]
+    if standing.state == "student error" and any(item.passed is not None for item in standing.items):
+        return [item for item in standing.items if item.kind == "exercise" or item.passed is not None or item.mark]
+    return [item for item in standing.items if item.mark]
 
 
 def _cell(item: Item | None, names: _Names) -> Cell | None:
@@ -422,12 +417,6 @@ def parameters_of(standing: Standing) -> int | None:
     """Of the network that was judged."""
     found = standing.evidence.get("parameters")
     return None if found is None else int(found)
-
-
-def _datasets(found: Class) -> set[str]:
-    """Whose images the class was graded on."""
-    named = (standing.evidence.get("dataset") for standing in found.standings)
-    return {str(name) for name in named if name}
 
 
 def provenance_lines(made: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -461,7 +450,7 @@ def _said(label: str, value: Any) -> str:
 
 
 def _spread(rows: Sequence[Row]) -> Spread:
-    points = [row.points for row in rows if row.points is not None]
+    points = [row.points for row in rows if row.points is not None and row.state != "missing"]
     if not points:
         return Spread()
     most = max(row.max_points for row in rows)
@@ -519,30 +508,30 @@ class _Group:
 
 def _failures(standings: Sequence[Standing], names: _Names) -> list[Failure]:
     """The commonest first. Points that were given by hand end the matter."""
-    groups: dict[tuple[str, str, str], _Group] = {}
+    groups: dict[tuple[str, str], _Group] = {}
     for standing in standings:
         if standing.state == "student error":
-            group = groups.setdefault(("", "", normalised(standing.message)), _Group(None))
+            group = groups.setdefault(("", normalised(standing.message)), _Group(None))
             group.messages.append((standing.message, standing.student.id))
-        for item in standing.items if is_assessed(standing) else ():
-            if not item.passed and item.mark is None and (item.message or standing.state == "graded"):
-                group = groups.setdefault((item.kind, item.name, normalised(item.message)), _Group(item))
+        for item in known_items(standing):
+            if not item.passed and item.mark is None:
+                group = groups.setdefault((item.id, normalised(item.message)), _Group(item))
                 group.messages.append((item.message, standing.student.id))
-    counted = sum(standing.state in COUNTED for standing in standings)
-    found = [_failure(group, counted, names) for group in groups.values()]
+    looked_at = sum(standing.state in ("graded", "student error") for standing in standings)
+    found = [_failure(group, looked_at, names) for group in groups.values()]
     return sorted(found, key=lambda one: -one.students)
 
 
-def _failure(group: _Group, counted: int, names: _Names) -> Failure:
+def _failure(group: _Group, looked_at: int, names: _Names) -> Failure:
     example = Counter(message for message, _ in group.messages).most_common(1)[0][0]
     whose = next(student for message, student in group.messages if message == example)
     item, students = group.item, len({student for _, student in group.messages})
     return Failure(
         title=item.title if item else "the whole hand-in",
-        name=item.name if item else "",
+        name=item.name if item and item.kind == "exercise" else "",
         is_open=item is not None and item.passed is None,
         students=students,
-        share=students / counted,
+        share=students / looked_at,
         example=names.text(example),
         whose=names.who(whose),
     )

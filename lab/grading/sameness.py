@@ -65,11 +65,11 @@ SHOWN = ("models", "train", "augment", "muon", "presets", "recipes", "design")
 COMMON, FEW, MANY = 0.2, 5, 200
 """What a larger share of the class has is everybody's, and tells nothing; what FEW have never is, and what more than
 MANY have always."""
-ALIKE = 0.5
+ALIKE = 0.6
 """The share of the smaller source's own fingerprints, from which on two are told as alike. `tests/grading/
 test_sameness.py` measures both sides of it."""
 SURELY_ALIKE = 0.8
-LEAST_SHARED = 8
+LEAST_SHARED = 10
 """Fingerprints that two share: of fewer nothing is told."""
 LARGE = 4
 """Layers with weights, from which on one design is hardly found twice by chance."""

@@ -1,4 +1,4 @@
-"""Sphinx's settings for the book: the README, the solved notebooks with their saved outputs, and the results.
+"""Sphinx's settings for the book: the README, the solved notebooks with their saved outputs, a page for teachers, and the results.
 
     python -m sphinx -c notebooks/book . build/book     from the repository's root
 
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `pages`
 project = "The 99.4 Lab"
 extensions = ["myst_nb", "pages"]
 root_doc = "README"
-include_patterns = ["README.md", "notebooks/*_solved.ipynb", "benchmarks/RESULTS.md"]
+include_patterns = ["README.md", "notebooks/*_solved.ipynb", "notebooks/book/*.md", "benchmarks/RESULTS.md"]
 exclude_patterns = [".*", "build", "data"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"

@@ -26,6 +26,7 @@ CONTENTS = """
 
 notebooks/mnist_994_solved
 notebooks/*
+notebooks/book/class
 benchmarks/RESULTS
 ```
 """

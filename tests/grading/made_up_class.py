@@ -154,7 +154,7 @@ def _kept(name: str, draw: random.Random, accuracy: float, parameters: int) -> t
 def _grade(who: Student, delivery: Delivery, accuracy: float, flags: list[str], draw: random.Random) -> dict:
     seeds = 3 if abs(accuracy - 0.994) < 0.0004 else 1
     return {
-        "name": delivery.name,
+        "name": next(iter(delivery.files)),
         "flags": flags,
         "assignment": {
             "mode": "retrain",
@@ -217,6 +217,8 @@ def some_copies(found: Class) -> tuple[Likeness, ...]:
     """Two kinds of likeness among the graded."""
     graded = [standing.student.id for standing in found.standings if standing.state == "graded"]
     return (
-        Likeness((graded[3], graded[7]), ("weights", "network and recipe", "source 100 % the same"), True),
-        Likeness((graded[5], graded[9], graded[0]), ("source 92 % the same",), False),
+        Likeness(
+            (graded[3], graded[7]), ("the same weights", "the same network and recipe", "source: 100 % the same"), True
+        ),
+        Likeness((graded[5], graded[9], graded[0]), ("source: 92 % the same",), False),
     )

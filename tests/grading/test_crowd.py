@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from random import Random
@@ -99,6 +100,15 @@ def test_everybody_is_graded_once_and_stands_somewhere(tmp_path: Path, book: Gra
     assert found.limits["parameter_count"] == 20_000
 
 
+def test_who_handed_in_twice_in_no_order_waits(tmp_path: Path, book: Gradebook) -> None:
+    inbox = handed_in(tmp_path, {"anna": "a"})
+    crowd.receive(book, replace(inbox, unordered=(Student("yves"),)))
+    graded(book)
+    found = {one.student.id: one for one in class_of(book, SETTINGS).standings}
+    assert (found["yves"].state, found["zoe"].state) == ("waiting", "missing")
+    assert "the teacher decides" in found["yves"].message
+
+
 def test_only_the_grader_s_own_trouble_is_tried_again(tmp_path: Path, book: Gradebook) -> None:
     crowd.receive(book, handed_in(tmp_path, {"anna": "a", "cleo": "ours"}))
     graded(book)
@@ -186,7 +196,7 @@ def replaced(inbox: Inbox, student: str, name: str) -> Inbox:
     for one in inbox.deliveries:
         (path,) = one.files.values()
         deliveries.append(Delivery(one.student, {name if one.student.id == student else path.name: path}))
-    return Inbox(inbox.platform, tuple(deliveries))
+    return replace(inbox, deliveries=tuple(deliveries))
 
 
 def test_points_by_hand_and_lateness_count_and_survive(tmp_path: Path, book: Gradebook) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -133,6 +134,13 @@ def test_what_can_be_seen_or_touched_against_a_claim_is_found(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may write the kernel's settings")
+def test_a_long_way_to_the_temporary_files_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("a-folder-with-a-long-name" * 4)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert all(finding.passed for finding in doctor._sight(thorough=False))
+
+
 def test_settings_of_the_kernel_that_root_could_write_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     files = sandbox._files
 

@@ -344,6 +344,9 @@ def test_a_training_brings_back_weights_of_its_own(process: Training, graph: Gra
     assert 0.1 < outcome.accuracy < 1
     assert outcome.graph.operations == graph.operations
     assert not torch.equal(outcome.graph.weights["head.weight"], graph.weights["head.weight"])
+    assert [(epoch["number"], epoch["loss"] > 0) for epoch in outcome.curve] == [(1, True)]
+    assert len(outcome.mistakes) == round((1 - outcome.accuracy) * 10_000)
+    assert all(one.label != one.predicted for one in outcome.mistakes)
 
 
 def test_a_loss_that_is_no_number_is_the_students_error(graph: Graph) -> None:

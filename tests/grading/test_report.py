@@ -15,6 +15,9 @@ from lab.grading import feedback
 from lab.grading.feedback import SOMEBODY, feedback_of
 from lab.grading.report import BINS, WITHHELD, code_of, normalised, provenance_lines, report_of
 from lab.grading.standing import Class, Delivery, Item, Mark, Standing, Student
+from lab.graph import capture
+from lab.layers import layer_table
+from lab.models import TinyNet
 from lab.presets import PRESETS, records
 
 
@@ -74,8 +77,20 @@ def test_only_points_that_are_known_count():
     )
     assert (report.spread.counted, report.spread.median) == (3, 4.0)
     assert report.spread.mean == pytest.approx(14 / 3)
-    assert [row.points for row in report.rows] == [10.0, 4.0, 0.0, None, None, None]
+    assert [row.points for row in report.rows] == [10.0, 4.0, 0.0, None, None, 0.0]
     assert [(one.message, [who.name for who in one.who]) for one in report.troubles] == [("no memory", ["d"])]
+
+
+def test_points_that_a_person_gave_count_in_any_state():
+    by_hand = Mark("exercise:e1", 3.0, "shown to me", "T.", START)
+    items = (dataclasses.replace(exercise(1, None, "", by_hand), points=3.0), rule(0.0, None))
+    states = ("grader error", "waiting", "missing")
+    report = a_report(*(Standing(Student(state), state, items=items) for state in states), graded("a", rule()))
+    assert [row.points for row in report.rows] == [3.0, 3.0, 3.0, 10.0]
+    assert report.spread.counted == 3  # but for the one who is missing
+    assert [cell and cell.points for cell in report.rows[0].cells] == [3.0, None]
+    told = feedback_to(Standing(Student("b"), "grader error", "no memory", items=items))
+    assert (told.is_counted, [item.mark for item in told.exercises], told.rules) == (True, [by_hand], ())
 
 
 def test_the_distribution_holds_everybody_once():
@@ -201,9 +216,9 @@ def test_a_network_that_cannot_be_trained_leaves_the_exercises_what_they_are():
     whole = Standing(Student("b"), "student error", "no network", None, (exercise(1, None), open_rule))
     report = a_report(half, whole, graded("c", exercise(1, False, "wrong"), rule(name="accuracy")))
     assert [row.points for row in report.rows] == [5.0, 0.0, 10.0]
-    assert [(one.passed, one.failed, one.open) for one in report.columns] == [(1, 1, 0), (1, 0, 1)]
+    assert [(one.passed, one.failed, one.open) for one in report.columns] == [(1, 1, 0), (1, 0, 0)]
     assert {(one.title, one.students) for one in report.failures} == {("the whole hand-in", 1), ("exercise 1", 1)}
-    assert [feedback_of(Class("", [one]), one).is_assessed for one in (half, whole)] == [True, False]
+    assert [len(feedback_of(Class("", [one]), one).exercises) for one in (half, whole)] == [1, 0]
 
 
 def test_copies_are_listed_with_who_they_are_alike_to():
@@ -316,7 +331,8 @@ def test_nothing_of_another_student_is_told():
 
 def test_the_mistakes_are_shown_as_ink_on_paper():
     evidence = {"mistakes": [{"image": 0, "label": 7, "predicted": 2}], "mistaken": 61, "dataset": "mnist"}
-    found = feedback_to(Standing(Student("a"), "graded", result={"evidence": evidence}))
+    grade = {"assignment": {"accuracies": [0.9939]}}
+    found = feedback_to(Standing(Student("a"), "graded", result={"grade": grade, "evidence": evidence}))
     (digit,) = found.mistakes
     assert digit.source.startswith("data:image/png;base64,")
     assert (digit.label, digit.predicted, found.mistaken, found.no_images) == ("7", "2", 61, "")
@@ -330,9 +346,31 @@ def test_without_the_data_set_the_page_goes_on(monkeypatch):
 
     monkeypatch.setattr(feedback.data, "load", load)
     evidence = {"mistakes": [{"image": 0, "label": 7, "predicted": 2}], "mistaken": 61, "dataset": "not at hand"}
-    found = feedback_to(Standing(Student("a"), "graded", result={"evidence": evidence}))
+    grade = {"assignment": {"accuracies": [0.9939]}}
+    found = feedback_to(Standing(Student("a"), "graded", result={"grade": grade, "evidence": evidence}))
     assert (found.mistakes, found.mistaken) == ((), 61)
     assert found.no_images == "The images are not shown: no source has not at hand"
+
+
+def test_what_was_not_tested_has_no_mistakes():
+    evidence = {"mistakes": [], "mistaken": 0, "dataset": "mnist", "curve": [], "layers": [], "parameters": None}
+    grade = {"assignment": None, "flags": ["no network is judged: MyNet is missing."]}
+    assert feedback_to(graded("a")).mistaken is None
+    assert feedback_to(Standing(Student("a"), "graded", result={"grade": grade, "evidence": evidence})).mistaken is None
+
+
+def test_a_layer_shows_what_its_middle_unit_sees():
+    rows = layer_table(capture(TinyNet()))
+    evidence = {"layers": [row.to_dict() for row in rows], "parameters": sum(row.parameters for row in rows)}
+    told = feedback_to(Standing(Student("a"), "graded", result={"evidence": evidence})).layers
+    assert sum(layer.share for layer in told) == pytest.approx(1)
+    for layer, row in zip(told, rows, strict=True):
+        left, top, width, height = layer.box
+        assert (height, width) == row.field.clipped
+        assert left + width / 2 == top + height / 2 == 14  # in the middle of 28 pixels
+        assert layer.sees == "{}x{}".format(*row.field.size)
+    assert told[0].step == "1x1"
+    assert told[-1].step == ""
 
 
 def test_when_it_was_handed_in_and_who_says_so():
