@@ -138,7 +138,7 @@ def graded(found: Collected, options: Options, spare: list[Sandbox] | None = Non
         return _copy(found, rubric, options, spare)
     except SandboxError as error:  # data is judged without one
         done = _data(found, found.hand_in, rubric, options)
-        return replace(done, flags=(*done.flags, f"the exercises are not graded: {error}"))
+        return replace(done, flags=(*done.flags, f"{NO_EXERCISES}: {error}"))
 
 
 def _rubric_of(found: Collected) -> str:
@@ -277,6 +277,8 @@ def _trained(graph: Graph, recipe: Recipe, rubric: Rubric, options: Options) -> 
         return judge.by_retraining(graph, recipe, rubric, options.seed, options.seeds)
 
 
+NO_EXERCISES = "the exercises are not graded"
+"""What the flag of a .lab file begins with where this machine has no sandbox for them."""
 NETWORK = "MyNet"
 """What the assignments call the network that is handed in: of several in a file it is the one that counts."""
 CODE_SECONDS = 120.0

@@ -26,7 +26,7 @@ from lab.course.plan import edition_sources
 from lab.errors import DataError, LabError, SandboxError
 from lab.grading import judge
 from lab.grading.collect import Collected, CollectError, collect
-from lab.grading.grade import Grade, Options, State, graded
+from lab.grading.grade import NO_EXERCISES, Grade, Options, State, graded
 from lab.grading.judge import Judgement
 from lab.grading.sameness import sameness_of
 from lab.grading.training import GraderError
@@ -128,7 +128,7 @@ def _graded(job: Job) -> tuple[Grade, dict[str, Any]]:
         with tempfile.TemporaryDirectory(prefix="lab-job-", ignore_cleanup_errors=True) as folder:
             found = collect(_laid_out(job.files, Path(folder) / "hand-in"))
             done = graded(found, job.options)
-            return replace(done, digest=job.digest), _evidence(found, done)
+            return _known_in_full(replace(done, digest=job.digest)), _evidence(found, done)
     except (GraderError, SandboxError, DataError) as error:
         return replace(nothing, state="grader error", message=str(error)), {}
     except LabError as error:
@@ -136,6 +136,15 @@ def _graded(job: Job) -> tuple[Grade, dict[str, Any]]:
     except Exception as error:  # the judge's own fault, whatever it is: it costs nobody points
         told = f"the judge itself fails: {type(error).__name__}: {error}".splitlines()[0][:500]
         return replace(nothing, state="grader error", message=harmless(told)), {}
+
+
+def _known_in_full(done: Grade) -> Grade:
+    """The same; a grader's error where this machine could not grade the exercises, which are then no zeros."""
+    left = [flag for flag in done.flags if flag.startswith(NO_EXERCISES)]
+    if not left:
+        return done
+    rest = tuple(flag for flag in done.flags if flag not in left)
+    return replace(done, state="grader error", message=left[0], flags=rest)
 
 
 def name_of(files: Mapping[str, object]) -> str:

@@ -43,7 +43,8 @@ def counted(one: Standing) -> bool:
 
 
 def _points(item: Item | None, one: Standing) -> Any:
-    return item.points if item is not None and (counted(one) or item.mark) else ""
+    known = item is not None and (counted(one) or item.mark is not None or item.passed is not None)
+    return item.points if item is not None and known else ""
 
 
 def _before(one: Standing) -> Sequence[Any]:

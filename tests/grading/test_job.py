@@ -17,7 +17,7 @@ from lab.grading.job import Job, digest_of, judge_version, key_of, not_graded, r
 from lab.graph import capture
 from lab.models import SmallNet
 from lab.rules import load_rubric
-from lab.submission import HandIn
+from lab.submission import Cell, HandIn
 from lab.train import Recipe
 
 RUBRIC = load_rubric()
@@ -100,6 +100,20 @@ def test_what_is_not_the_student_s_error_costs_nothing(
     grade = run(job_of({"net.lab": network}))["grade"]
     assert grade["state"] == "grader error"
     assert str(error) in grade["message"]
+
+
+def test_exercises_that_this_machine_cannot_grade_are_no_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(accepted: object) -> None:
+        raise SandboxError("no sandbox on this system.")
+
+    monkeypatch.setattr("lab.grading.doctor.require", refuse)
+    cells = (Cell(kind="code", source="def out_size(n, kernel, stride=1, pad=0):\n    return 1", grade_id="out-size"),)
+    made = HandIn(capture(SmallNet()), Recipe(epochs=12), "mnist_994", {}, cells, submission.versions())
+    grade = run(job_of({"net.lab": submission.packed(made)}))["grade"]
+    assert (grade["state"], grade["message"]) == (
+        "grader error", "the exercises are not graded: no sandbox on this system."
+    )  # fmt: skip
+    assert [verdict["rule"] for verdict in grade["assignment"]["verdicts"]] == [rule.name for rule in RUBRIC.rules]
 
 
 def test_a_worker_with_another_judge_grades_nothing(network: bytes) -> None:
