@@ -111,20 +111,26 @@ class Work:
 
 
 def make(
-    folder: Path, number: int, seed: int = 0, layout: str = "moodle", trained: bool = True, only: str = ""
+    folder: Path,
+    number: int,
+    seed: int = 0,
+    layout: str = "moodle",
+    trained: bool = True,
+    only: str = "",
+    designs: int = ALIKE_AFTER,
 ) -> Made:
     """Write a class of so many into `folder`, which is made; gives where, and what is expected of each.
 
     layout: one of LAYOUTS. Moodle has no attempts, folders have no times. trained: train the networks, for a fraction
-    of what a student does; else their weights are random, a large class's are made of few designs, and what the grader
-    trains takes it an epoch. only: a kind; else all of them as SHARES has it.
+    of what a student does; else their weights are random, all of a large class are made of so few `designs`, and what
+    the grader trains takes it an epoch. only: a kind; else all of them as SHARES has it.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"no layout {layout!r}: one of {', '.join(LAYOUTS)}")
     people = _people(number, seed)
     kinds = [only] * number if only else _kinds(number, seed)
     draws = [random.Random(f"{seed} {person.id}") for person in people]
-    plain = [_network(draw, place, trained) if kind == "network" else None
+    plain = [_network(draw, place, trained, designs) if kind == "network" else None
              for place, (draw, kind) in enumerate(zip(draws, kinds, strict=True))]  # fmt: skip
     originals = [place for place, one in enumerate(plain) if one is not None and one.source]
     asked: dict[int, _Network] = {place: one for place, one in enumerate(plain) if one is not None}
@@ -278,11 +284,11 @@ class _Network:
 FLAWS = ("", "", "", "", "many parameters", "no dropout", "no batch norm", "no linear layer", "too many epochs")
 
 
-def _network(draw: random.Random, place: int, trained: bool) -> _Network:
+def _network(draw: random.Random, place: int, trained: bool, designs: int = ALIKE_AFTER) -> _Network:
     """A network and a recipe of somebody's own, with or without a flaw."""
-    alike = not trained and place >= ALIKE_AFTER
+    alike = not trained and place >= designs
     if alike:
-        place %= ALIKE_AFTER
+        place %= designs
     flaw, source = _design(random.Random(f"design {place}") if not trained else draw)
     recipe = Recipe(
         epochs=draw.choice((25, 30)) if flaw == "too many epochs" else draw.randint(8, 19) if trained else 1,

@@ -138,6 +138,17 @@ def all_exercises(path: Path) -> Record:
 
 def nbgrader(course: Path, copies: dict[str, Path], source: NotebookNode) -> Callable[[str, Path], Record]:
     """`nbgrader autograde` for one student, in a course that has handed out a notebook and collected the copies."""
+    autograde = nbgrader_course(course, copies, source)
+
+    def graded(copy: str, path: Path) -> Record:
+        seconds, _ = called([*autograde, "--student", _student(copy)], course)
+        return {"seconds": seconds, "points": nbgrader_points(course, copy), "version": version("nbgrader")}
+
+    return graded
+
+
+def nbgrader_course(course: Path, copies: dict[str, Path], source: NotebookNode) -> list[str]:
+    """Make the course; gives the command that grades everybody in it, to be called there."""
     place = course / "source" / NAME / f"{NAME}.ipynb"
     place.parent.mkdir(parents=True)
     nbformat.write(source, place)
@@ -150,15 +161,13 @@ def nbgrader(course: Path, copies: dict[str, Path], source: NotebookNode) -> Cal
         handed_in = course / "submitted" / _student(copy) / NAME / path.name
         handed_in.parent.mkdir(parents=True)
         handed_in.write_bytes(path.read_bytes())
+    return [*program, "autograde", NAME, "--force"]
 
-    def graded(copy: str, path: Path) -> Record:
-        student = _student(copy)
-        seconds, _ = called([*program, "autograde", NAME, "--student", student, "--force"], course)
-        with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
-            points = gradebook.find_submission(NAME, student).score
-        return {"seconds": seconds, "points": points, "version": version("nbgrader")}
 
-    return graded
+def nbgrader_points(course: Path, copy: str) -> float:
+    """What a copy has earned there."""
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        return float(gradebook.find_submission(NAME, _student(copy)).score)
 
 
 def _student(copy: str) -> str:
@@ -184,17 +193,24 @@ def otter(folder: Path, python: str) -> Callable[[str, Path], Record]:
     return graded
 
 
-def called(command: list[str], folder: Path, fine: tuple[int, ...] = (0,)) -> tuple[float, str]:
-    """Seconds that a program takes, and what it prints. Raises RuntimeError where it ends with another status."""
-    environment = os.environ | {
+def environment(folder: Path, python: str = sys.executable) -> dict[str, str]:
+    """What a program that grades finds in its environment."""
+    return os.environ | {
         "LAB_QUICK": "1",
         "LAB_PROGRESS": "0",
         "PYTHONPATH": str(editions.ROOT),
-        "PATH": os.pathsep.join([str(Path(command[0]).parent), os.environ["PATH"]]),  # nbgrader calls alembic
+        "PATH": os.pathsep.join([str(Path(python).parent), os.environ["PATH"]]),  # nbgrader calls alembic
         "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),  # nobody's own settings
     }
+
+
+def called(
+    command: list[str], folder: Path, fine: tuple[int, ...] = (0,), longest: float = LONGEST
+) -> tuple[float, str]:
+    """Seconds that a program takes, and what it prints. Raises RuntimeError where it ends with another status."""
+    around = environment(folder, command[0])
     started = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONGEST)
+    done = subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True, timeout=longest)
     seconds = time.perf_counter() - started
     if done.returncode not in fine:
         raise RuntimeError(f"{' '.join(command)} ends with {done.returncode}: {done.stderr[-2000:]}")

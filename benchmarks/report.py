@@ -72,6 +72,8 @@ def facts(home: Path) -> Record:
         context["experiments"] = _experiments(parts["experiments"]["records"])
     if "grading" in parts:
         context["grading"] = _grading(parts["grading"]["records"])
+    if "class" in parts:
+        context["crowd"] = _crowd(parts["class"]["records"])
     return context
 
 
@@ -229,6 +231,58 @@ def _grading(records: dict[str, list[Record]]) -> Record:
         "train": _spread(train),
         "slower": statistics.median(a["seconds"] / b["seconds"] for a, b in zip(judge, train, strict=True)) - 1,
     }
+
+
+CLASS = 300
+"""Students, for which the seconds of a sample are extrapolated."""
+_STEPS = ("received", "graded", "written")
+"""Of a class whose judge answers at once."""
+
+
+def _crowd(records: dict[str, list[Record]]) -> Record:
+    """Rates of each mode; the efficiency of two workers, pair by pair; and what is around the judge, by class size."""
+    pairs, (copies,) = records["pairs"], records["copies"]
+    median_pair = sorted(pairs, key=lambda pair: pair["seconds"])[len(pairs) // 2]
+    others = {mode: records[mode][0] for mode in ("audit", "retrain", "rerun") if mode in records}
+    samples = {"weights": median_pair} | others
+    modes = {
+        mode: one | {"each": one["seconds"] / one["hand_ins"], "rate": 60 * one["hand_ins"] / one["seconds"]}
+        for mode, one in samples.items()
+    }
+    sizes = [one | {"cost": sum(one[step] for step in _STEPS) / one["hand_ins"]} for one in records["synthetic"]]
+    small, large = sizes[0], sizes[-1]
+    grown = large["hand_ins"] - small["hand_ins"] or 1
+    ours = CLASS * copies["seconds"] / copies["hand_ins"]
+    again = modes["audit"]["share"] * CLASS * modes["retrain"]["each"] if len(others) == 3 else 0.0
+    theirs = CLASS * copies["nbgrader"]["seconds"] / copies["hand_ins"]
+    return {
+        "modes": modes,
+        "pairs": len(pairs),
+        "efficiency": _parallel([(pair["one"]["seconds"], pair["seconds"]) for pair in pairs]),
+        "steady": _parallel([(_between(pair["one"]), _between(pair)) for pair in pairs]),
+        "sizes": sizes,
+        "recorded": large["recorded"] / large["records"],
+        "growth": (large["peak"] - small["peak"]) / grown,
+        "worker_growth": (large["worker_peak"] - small["worker_peak"]) / grown,
+        "pages": max((one for one in sizes if "pages" in one), key=lambda one: int(one["hand_ins"])),
+        "copies": copies,
+        "class": CLASS,
+        "ours": ours,
+        "again": again,
+        "theirs": theirs,
+        "ratio": theirs / (ours + again),
+    }
+
+
+def _parallel(pairs: list[tuple[float, float]]) -> Record:
+    """Seconds of one worker ÷ twice those of two."""
+    shares = [one / (2 * two) for one, two in pairs]
+    return {"share": statistics.median(shares), "low": min(shares), "high": max(shares)}
+
+
+def _between(one: Record) -> float:
+    """Seconds between the first result and the last: without any program's start."""
+    return float(one["last"] - one["first"])
 
 
 def _spread(several: list[Record]) -> Record:

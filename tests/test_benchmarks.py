@@ -15,9 +15,11 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 from torchvision import datasets
 
-from benchmarks import baselines, bench, grading, machine, report, search
+from benchmarks import baselines, bench, classes, crowd, grading, machine, report, search
 from lab.course.copies import grade_id_of, is_check
 from lab.data import Data, load
+from lab.grading.collect import collect
+from lab.grading.judge import Sample
 from lab.graph import capture
 from lab.models import SprintNet
 from lab.presets import PRESETS
@@ -274,6 +276,41 @@ def test_graders_are_compared_copy_by_copy_and_round_by_round() -> None:
     assert found["versions"] == {"nbgrader": "0.9.6"}  # Otter was left out
     assert (found["cost"], found["start"]) == (0.5, 0.5)
     assert found["slower"] == pytest.approx(0.02)
+
+
+def test_a_class_is_judged_pair_by_pair_and_a_sample_stands_for_a_class() -> None:
+    def run(seconds: float, hand_ins: int = 6, **more: Any) -> dict[str, Any]:
+        return {"hand_ins": hand_ins, "seconds": seconds, "first": 4.0, "last": seconds - 1, **more}
+
+    def size(hand_ins: int, peak: int, **more: Any) -> dict[str, Any]:
+        steps = {"received": 1.0, "graded": hand_ins / 100, "written": 1.0}
+        return steps | {"hand_ins": hand_ins, "peak": peak, "worker_peak": 7, "recorded": 5.0, "records": 1000, **more}
+
+    records = {
+        "pairs": [run(30, one=run(57)), run(60, one=run(105)), run(40, one=run(76))],
+        "audit": [run(60, trained=1, share=0.1)],
+        "retrain": [run(120)],
+        "rerun": [run(30)],
+        "copies": [run(60, nbgrader={"seconds": 300.0, "points": [33.0], "version": "0.9.6"})],
+        "synthetic": [size(10, 1_000), size(300, 3_000, pages=9.0), size(1_010, 6_000)],
+    }
+    found = report._crowd(records)
+    assert found["efficiency"] == {"share": 0.95, "low": 0.875, "high": 0.95}
+    assert found["steady"]["high"] == pytest.approx((57 - 5) / 2 / (30 - 5))
+    assert found["modes"]["weights"]["rate"] == 9  # of the pair in the middle
+    assert found["modes"]["retrain"]["each"] == 20
+    assert found["sizes"][-1]["cost"] == pytest.approx(12.1 / 1_010)
+    assert (found["growth"], found["worker_growth"], found["recorded"]) == (5, 0, 0.005)
+    assert found["pages"]["pages"] == 9
+    assert (found["ours"], found["again"], found["theirs"]) == (3_000, 600, 15_000)
+    assert found["ratio"] == pytest.approx(15_000 / 3_600)
+
+
+def test_a_secret_draws_as_many_as_are_to_be_expected(tmp_path: Path) -> None:
+    handed_in = classes.make(tmp_path / "class", 5, layout="folders", trained=False, only="network").folder
+    secret = crowd.secret_for(handed_in, 2)
+    digests = [collect(path).digest for path in handed_in.rglob("*.lab")]
+    assert [Sample(crowd.SHARE, secret).draws(digest) for digest in digests].count(True) == 2
 
 
 def test_limits_by_hand() -> None:

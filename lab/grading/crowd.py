@@ -178,8 +178,7 @@ def grade_class(book: Gradebook, settings: Settings, workers: Workers, tell: Tel
     """
     failed = [student for student, state in _states(book, settings).items() if state == "grader error"]
     for students in ([*again, *failed], ()):  # the second time what is known by then to be shared
-        tasks = _tasks(book, settings, students)
-        _run(book, settings, workers, tasks, tell)
+        _run(book, settings, workers, _tasks(book, settings, students), tell)
 
 
 def _states(book: Gradebook, settings: Settings) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A class is graded: each hand-in once, whatever happens in between."""
 
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import psutil
 import pytest
 import quick_judge
 
+from benchmarks.grading import called
 from lab.grading import crowd
 from lab.grading.crowd import Progress, Settings, asked, class_of, grade_class
 from lab.grading.grade import Options
@@ -194,7 +196,7 @@ def replaced(inbox: Inbox, student: str, name: str) -> Inbox:
     for one in inbox.deliveries:
         (path,) = one.files.values()
         deliveries.append(Delivery(one.student, {name if one.student.id == student else path.name: path}))
-    return Inbox(inbox.platform, tuple(deliveries))
+    return replace(inbox, deliveries=tuple(deliveries))
 
 
 def test_points_by_hand_and_lateness_count_and_survive(tmp_path: Path, book: Gradebook) -> None:
@@ -309,3 +311,16 @@ def test_ctrl_c_ends_it_and_keeps_what_there_is(tmp_path: Path) -> None:
     assert len(results(out)) == 1
     assert '"waiting"' in (out / "grades.csv").read_text()
     assert not list(out.glob("*.part"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's peak is told there alone")
+def test_the_bench_grades_a_class_at_once_through_the_same_workers_and_book(tmp_path: Path) -> None:
+    result = quick_judge.result("f" * 64)
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    program = [sys.executable, "-m", "benchmarks.instant", "3", str(tmp_path / "result.json"), str(tmp_path / "class")]
+    found = json.loads(called(program, tmp_path)[1])
+    assert (found["hand_ins"], found["records"]) == (3, 3)
+    assert min(found[step] for step in ("received", "graded", "written", "pages", "recorded")) > 0
+    assert found["peak_written"] >= found["peak"] > 2**20
+    assert found["worker_peak"] > 2**20
+    assert len((tmp_path / "class" / "grades" / "grades.csv").read_text().splitlines()) == 4
