@@ -92,6 +92,7 @@ def check(made: Made, out: Path) -> None:
         assert (out / "feedback" / f"{student}.html").is_file() or expected.state == "missing"
     page = (out / "class.html").read_text(encoding="utf-8")
     assert "<script>alert(1)" not in page
+    assert ("the same weights" in page) == any(one.kind == "same file" for one in made.expected.values())
 
 
 def same(one: Path, other: Path) -> bool:
