@@ -68,7 +68,7 @@ def distribution(report: Report) -> Markup:
     with mpl.rc_context(_STYLE):
         figure = Figure((WIDTH, 4.1))
         axis = figure.subplots()
-        figure.subplots_adjust(left=0.1, right=0.985, top=0.92, bottom=0.125)
+        figure.subplots_adjust(left=0.1, right=0.965, top=0.92, bottom=0.125)
         width = spread.bars[0].high - spread.bars[0].low
         titles = {}
         for place, bar in enumerate(spread.bars):
@@ -109,7 +109,7 @@ def networks(report: Report) -> Markup:
         inside = [row for row in rows if window.has(row)]
         looks: list[tuple[str, str, list[Row], dict[str, Any]]] = [
             ("kept", "keeps every rule", [row for row in inside if row.keeps_rules], _KEPT_RULES),
-            ("others", "does not", [row for row in inside if not row.keeps_rules], _OTHERS),
+            ("others", "misses a rule", [row for row in inside if not row.keeps_rules], _OTHERS),
             ("beyond", "beyond the edge", [row for row in rows if not window.has(row)], _BEYOND),
         ]
         titles: dict[str, list[str]] = {}

@@ -22,7 +22,7 @@ from lab.grading.grade import Options
 from lab.grading.gradebook import Gradebook
 from lab.grading.inbox import Inbox
 from lab.grading.job import MAX_BYTES, Job, digest_of, judge_version, key_of, name_of, not_graded
-from lab.grading.standing import Class, Delivery, Item, Student, items_of, standing_of
+from lab.grading.standing import NOT_HANDED_IN, Class, Delivery, Item, Student, items_of, standing_of
 from lab.grading.workers import Died, Result, Workers
 from lab.rules import Rubric
 from lab.submission import SUFFIX
@@ -296,7 +296,7 @@ def _everything(book: Gradebook, settings: Settings, keys: list[str]) -> list[It
     for key in keys:
         for item in items_of(book.result(key).get("grade", {})):
             if item.kind == "exercise":
-                blank = replace(item, passed=None, points=0.0, message="not handed in: only the network was.")
+                blank = replace(item, passed=None, points=0.0, message=NOT_HANDED_IN)
                 exercises.setdefault(item.id, blank)
     rules = [Item("rule", rule.name, rule.name.replace("_", " "), None, 0.0, rule.points, "", "nothing was judged.")
              for rule in settings.rubric.rules]  # fmt: skip

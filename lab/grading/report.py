@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from statistics import fmean, median, quantiles
 from typing import Any, Protocol
 
-from lab.grading.standing import Class, Item, Standing, State
+from lab.grading.standing import NOT_HANDED_IN, Class, Item, Standing, State
 from lab.grading.table import counted
 from lab.presets import Record, records
 
@@ -514,7 +514,7 @@ def _failures(standings: Sequence[Standing], names: _Names) -> list[Failure]:
             group = groups.setdefault(("", normalised(standing.message)), _Group(None))
             group.messages.append((standing.message, standing.student.id))
         for item in known_items(standing):
-            if not item.passed and item.mark is None:
+            if not item.passed and item.mark is None and item.message != NOT_HANDED_IN:
                 group = groups.setdefault((item.id, normalised(item.message)), _Group(item))
                 group.messages.append((item.message, standing.student.id))
     looked_at = sum(standing.state in ("graded", "student error") for standing in standings)

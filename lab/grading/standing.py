@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from lab.rules import Rubric
 
+NOT_HANDED_IN = "not handed in: only the network was."
+"""Of an exercise that others of the class have handed in."""
 State = Literal["graded", "student error", "grader error", "waiting", "missing"]
 """graded; student error: nothing could be graded, and that is the hand-in's fault; grader error: it is ours, and costs
 no points; waiting: not graded yet; missing: nothing was handed in."""
