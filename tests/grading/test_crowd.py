@@ -203,7 +203,7 @@ def test_points_by_hand_and_lateness_count_and_survive(tmp_path: Path, book: Gra
     inbox = handed_in(tmp_path, {"anna": "a"})
     (one,) = inbox.deliveries
     late = Delivery(one.student, one.files, datetime(2026, 1, 2, 12, tzinfo=timezone.utc))
-    crowd.receive(book, Inbox("folders", (late,)))
+    crowd.receive(book, Inbox("folders", (late,), (), (), (), ()))
     rule = Late(due=datetime(2026, 1, 1, tzinfo=timezone.utc), off_per_day=0.1)
     settings = Settings(RUBRIC.model_copy(update={"late": rule}), Options())
     graded(book, settings)
