@@ -14,7 +14,7 @@ from lab.data import DataError
 from lab.grading import feedback
 from lab.grading.feedback import SOMEBODY, feedback_of
 from lab.grading.report import BINS, WITHHELD, code_of, normalised, provenance_lines, report_of
-from lab.grading.standing import Class, Delivery, Item, Mark, Standing, Student
+from lab.grading.standing import NOT_HANDED_IN, Class, Delivery, Item, Mark, Standing, Student
 from lab.graph import capture
 from lab.layers import layer_table
 from lab.models import TinyNet
@@ -402,3 +402,8 @@ def test_every_student_of_a_class_gets_feedback():
         own = standing.student.name
         whole = "\n".join(everything(told))
         assert not [name for name in others if name not in HOSTILE and name != own and name in whole]
+
+
+def test_who_handed_in_a_network_alone_fails_no_exercise():
+    left_out = graded("a", exercise(1, None, NOT_HANDED_IN), exercise(2, False, "wrong"))
+    assert [failure.name for failure in a_report(left_out).failures] == ["e2"]
