@@ -27,7 +27,7 @@ from lab.grading.gradebook import FILE, Gradebook
 from lab.grading.inbox import read_inbox
 from lab.grading.pages import write_pages
 from lab.grading.sameness import likenesses
-from lab.grading.standing import Class, Standing
+from lab.grading.standing import Class, Standing, group_of
 from lab.grading.table import counted, table
 from lab.grading.workers import ClusterWorkers, LocalWorkers, Workers, WorkersError, cores
 from lab.rules import Rubric, load_rubric
@@ -167,7 +167,8 @@ def _written(book: Gradebook, settings: Settings, place: Place) -> Summary:
     """Write everything that is shown of a class."""
     found = class_of(book, settings)
     write_whole(place.out / CSV, table(found))
-    sameness = {one.student.id: one.evidence.get("sameness", {}) for one in found.standings if one.evidence}
+    sameness = {one.student.id: one.evidence.get("sameness", {}) for one in found.standings
+                if one.evidence and one.delivery is not None and group_of(one.delivery) == one.student.id}  # fmt: skip
     write_pages(found, place.out, bool(book.noted("anonymous")), likenesses(sameness))
     states = Counter(one.state for one in found.standings)
     waits = any(not counted(one) for one in found.standings)

@@ -22,7 +22,7 @@ from lab.grading.grade import Options
 from lab.grading.gradebook import Gradebook
 from lab.grading.inbox import Inbox
 from lab.grading.job import MAX_BYTES, Job, digest_of, judge_version, key_of, name_of, not_graded
-from lab.grading.standing import NOT_HANDED_IN, Class, Delivery, Item, Student, items_of, standing_of
+from lab.grading.standing import NOT_HANDED_IN, Class, Delivery, Item, Student, group_of, items_of, standing_of
 from lab.grading.workers import Died, Result, Workers
 from lab.rules import Rubric
 from lab.submission import SUFFIX
@@ -131,24 +131,27 @@ def asked(book: Gradebook, settings: Settings) -> dict[str, Asked]:
     options = replace(settings.options, known={})
     first = {}
     for student, (delivery, digest) in book.deliveries().items():
-        fitting = replace(options, mode=None) if options.mode == "weights" and not _has_weights(delivery) else options
+        fitting = options if _has_weights(delivery) or options.mode == "retrain" else replace(options, mode=None)
         key = key_of(digest, settings.rubric, fitting, settings.judge)
         first[student] = Asked(key, digest, fitting)
     if options.mode != "audit":
         return first
-    return {student: _knowing(one, shared, settings) for (student, one), shared in zip(
-        first.items(), _shared(book, first), strict=True)}  # fmt: skip
+    shared = _shared(book, first)
+    return {student: _knowing(one, shared[student], settings) for student, one in first.items()}
 
 
 def _has_weights(delivery: Delivery) -> bool:
     return any(name.endswith(SUFFIX) for name in delivery.files)
 
 
-def _shared(book: Gradebook, first: Mapping[str, Asked]) -> list[set[str]]:
-    """Of each student the digests of network and weights that somebody else's hand-in has, too."""
-    own = [set(book.result(one.key).get("evidence", {}).get("digests", {}).values()) for one in first.values()]
-    count = Counter(digest for digests in own for digest in digests)
-    return [{digest for digest in digests if count[digest] > 1} for digests in own]
+def _shared(book: Gradebook, first: Mapping[str, Asked]) -> dict[str, set[str]]:
+    """By student the digests of network and weights that somebody else's hand-in has, too; a group's is one hand-in."""
+    own = {student: set(book.result(one.key).get("evidence", {}).get("digests", {}).values())
+           for student, one in first.items()}  # fmt: skip
+    groups = {student: group_of(delivery) for student, (delivery, _) in book.deliveries().items()}
+    whose = {(digest, groups[student]) for student, digests in own.items() for digest in digests}
+    count = Counter(digest for digest, _ in whose)
+    return {student: {digest for digest in digests if count[digest] > 1} for student, digests in own.items()}
 
 
 def _knowing(one: Asked, shared: Collection[str], settings: Settings) -> Asked:

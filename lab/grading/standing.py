@@ -47,6 +47,11 @@ class Delivery:
     notes: tuple[str, ...] = ()
 
 
+def group_of(delivery: Delivery) -> str:
+    """The id of one of those who handed it in together: the same for all of them."""
+    return min(one.id for one in (delivery.student, *delivery.partners))
+
+
 @dataclass(frozen=True)
 class Mark:
     """Points that a person gave, with the reason."""

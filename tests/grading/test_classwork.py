@@ -147,6 +147,8 @@ def test_points_by_hand_survive_a_regrading_and_can_be_taken_back(tmp_path: Path
     before = rows(out)["anna"]["rule:accuracy"]
     given = lab("mark", out, "anna", "rule:accuracy", "29.5", "--comment", "shown to me", "--by", "T")
     assert given.stdout.endswith(f"; rule:accuracy {before} -> 29.5\n")
+    lacks = int(float(rows(out)["ben"]["rule:accuracy"]) < 30)  # of anna the teacher has decided
+    assert lab("regrade", out, "--rule", "rule:accuracy").stdout == f"{lacks} graded anew, 0 changed.\n"
     again = lab("regrade", out, "--student", "anna")
     assert again.stdout == "1 graded anew, 0 changed.\n"
     assert rows(out)["anna"]["rule:accuracy"] == "29.5"

@@ -182,6 +182,16 @@ def test_who_shares_weights_in_an_audit_is_graded_with_that_knowledge(tmp_path: 
     assert states(class_of(book, audit))["anna"] == "graded"
 
 
+def test_who_handed_in_together_shares_its_weights_with_nobody(tmp_path: Path, book: Gradebook) -> None:
+    anna, ben = Student("anna"), Student("ben")
+    inbox = handed_in(tmp_path, {"anna": "same", "ben": "same"})
+    partners = {"anna": (ben,), "ben": (anna,)}
+    together = tuple(replace(one, partners=partners[one.student.id]) for one in inbox.deliveries)
+    crowd.receive(book, replace(inbox, deliveries=together))
+    workers, _ = graded(book, Settings(RUBRIC, Options(mode="audit")))
+    assert [job.options.known for job in workers.jobs] == [{}]
+
+
 def test_weights_are_asked_of_who_has_some(tmp_path: Path, book: Gradebook) -> None:
     inbox = handed_in(tmp_path, {"anna": "a", "ben": "b"})
     script = replaced(inbox, "ben", "net.py")
