@@ -48,8 +48,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Colab is Linux;
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This working tree, committed on the branch `main`, and on the branch `autumn/26` with another version."""
     folder = tmp_path_factory.mktemp("web") / "clone"
-    record = "benchmarks/results/experiments.json"
-    for name in ("pyproject.toml", "README.md", "LICENSE", record, *REQUIREMENTS):
+    records = [f"benchmarks/results/{part}.json" for part in ("experiments", "peak", "race", "small", "tiny")]
+    for name in ("pyproject.toml", "README.md", "LICENSE", *records, *REQUIREMENTS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(editions.ROOT / name, folder / name)
     shutil.copytree(editions.ROOT / "lab", folder / "lab", ignore=shutil.ignore_patterns("__pycache__"))

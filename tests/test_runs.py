@@ -175,7 +175,7 @@ def test_the_accuracy_judged_is_the_mean_and_luck_is_called_luck(
     many = Labelled(torch.zeros(10_000, 28, 28, dtype=torch.uint8), torch.zeros(10_000, dtype=torch.int64))
     monkeypatch.setattr(runs, "load", lambda name: replace(data, _read_test=lambda: many))
     measured = iter(accuracies)
-    monkeypatch.setattr(runs, "accuracy", lambda *_: next(measured))
+    monkeypatch.setattr(runs, "share_right", lambda *_: next(measured))
     monkeypatch.setattr(runs, "fit", lambda *rest: History(QUICK, "cpu", "float32", 1))
     verdicts = runs.check(resolve(target), load_rubric(), QUICK, seeds=len(accuracies))
     (verdict,) = (one for one in verdicts if one.rule == "accuracy")
