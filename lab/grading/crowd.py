@@ -18,7 +18,7 @@ from typing import Any
 
 from lab._files import FileError, read_regular
 from lab.grading.collect import MAX_FILE
-from lab.grading.grade import Options
+from lab.grading.grade import Options, State
 from lab.grading.gradebook import Gradebook
 from lab.grading.inbox import Inbox
 from lab.grading.job import MAX_BYTES, Job, digest_of, judge_version, key_of, name_of, not_graded
@@ -96,8 +96,19 @@ def receive(book: Gradebook, inbox: Inbox) -> None:
     book.note("notes", list(inbox.notes))
 
 
-def content_of(delivery: Delivery) -> tuple[dict[str, bytes], str, str]:
-    """Its files, their digest, and what is wrong with them: then there are none, and the digest is of their sizes."""
+@dataclass(frozen=True)
+class Unread:
+    """A hand-in whose files can't be read: whose fault that is, and why."""
+
+    state: State
+    message: str
+
+
+def content_of(delivery: Delivery) -> tuple[dict[str, bytes], str, Unread | None]:
+    """Its files, and their digest; where they can't be read none, why, and a digest of their sizes.
+
+    No ordinary file, or one that is too large, is the student's error; what this machine does not let us read is ours.
+    """
     files: dict[str, bytes] = {}
     left = MAX_BYTES
     for name, path in delivery.files.items():
@@ -106,9 +117,9 @@ def content_of(delivery: Delivery) -> tuple[dict[str, bytes], str, str]:
         except (OSError, FileError) as error:
             told = f"{name} can't be read: {getattr(error, 'strerror', None) or _beside(error, path)}."
             sizes = {name: str(_size(path)).encode() for name, path in delivery.files.items()}
-            return {}, digest_of(sizes), told
+            return {}, digest_of(sizes), Unread("grader error" if isinstance(error, OSError) else "student error", told)
         left -= len(files[name])
-    return files, digest_of(files), ""
+    return files, digest_of(files), None
 
 
 def _beside(error: Exception, path: Path) -> str:
@@ -131,7 +142,8 @@ def asked(book: Gradebook, settings: Settings) -> dict[str, Asked]:
     options = replace(settings.options, known={})
     first = {}
     for student, (delivery, digest) in book.deliveries().items():
-        fitting = options if _has_weights(delivery) or options.mode == "retrain" else replace(options, mode=None)
+        by_weights = options.mode in ("weights", "audit")
+        fitting = replace(options, mode=None) if by_weights and not _has_weights(delivery) else options
         key = key_of(digest, settings.rubric, fitting, settings.judge)
         first[student] = Asked(key, digest, fitting)
     if options.mode != "audit":
@@ -231,8 +243,8 @@ def _run(book: Gradebook, settings: Settings, workers: Workers, tasks: list[_Tas
 def _begun(task: _Task, settings: Settings, workers: Workers) -> "Future[Result]":
     """The future of a task's result; one that is done where its files can't be read."""
     files, digest, wrong = content_of(task.delivery)
-    if wrong:
-        return _done(_not_graded(task, "student error", wrong))
+    if wrong is not None:
+        return _done(_not_graded(task, wrong.state, wrong.message))
     if digest != task.asked.digest:
         told = "its files were changed while the class was graded. Give the same command again."
         return _done(_not_graded(task, "grader error", told))
@@ -240,7 +252,7 @@ def _begun(task: _Task, settings: Settings, workers: Workers) -> "Future[Result]
     return workers.submit(Job(task.asked.key, digest, files, options, settings.judge))
 
 
-def _not_graded(task: _Task, state: Any, message: str) -> Result:
+def _not_graded(task: _Task, state: State, message: str) -> Result:
     return not_graded(name_of(task.delivery.files), task.asked.digest, task.asked.options, state, message)
 
 

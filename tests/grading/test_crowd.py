@@ -163,6 +163,15 @@ def test_what_cannot_be_read_is_told_without_the_teacher_s_folders(tmp_path: Pat
     assert anna.message == "net.lab can't be read: it is no ordinary file, but a pipe."
 
 
+def test_what_this_machine_does_not_let_us_read_is_our_trouble(tmp_path: Path, book: Gradebook) -> None:
+    inbox = handed_in(tmp_path, {"anna": "a"})
+    crowd.receive(book, inbox)
+    inbox.deliveries[0].files["net.lab"].unlink()
+    graded(book)
+    (anna, _) = class_of(book, SETTINGS).standings
+    assert (anna.state, anna.message) == ("grader error", "net.lab can't be read: No such file or directory.")
+
+
 def test_a_file_that_changes_meanwhile_costs_nothing(tmp_path: Path, book: Gradebook) -> None:
     inbox = handed_in(tmp_path, {"anna": "a"})
     crowd.receive(book, inbox)
@@ -198,6 +207,7 @@ def test_weights_are_asked_of_who_has_some(tmp_path: Path, book: Gradebook) -> N
     crowd.receive(book, script)
     modes = {one.digest: one.options.mode for one in asked(book, Settings(RUBRIC, Options(mode="weights"))).values()}
     assert sorted(map(str, modes.values())) == ["None", "weights"]
+    assert {one.options.mode for one in asked(book, Settings(RUBRIC, Options(mode="rerun"))).values()} == {"rerun"}
 
 
 def replaced(inbox: Inbox, student: str, name: str) -> Inbox:
