@@ -25,6 +25,7 @@ from lab.grading.crowd import Progress, Settings, Tell, class_of, grade_class, r
 from lab.grading.grade import Options
 from lab.grading.gradebook import FILE, Gradebook
 from lab.grading.inbox import read_inbox
+from lab.grading.job import judge_version
 from lab.grading.pages import write_pages
 from lab.grading.sameness import likenesses
 from lab.grading.standing import Class, Standing, group_of
@@ -201,10 +202,11 @@ def regrade(
 
     students: their ids. rule: all to whom this exercise or rule has not given all of its points. rubric: a new one for
     the class; what it asks differently is graded anew in any case. Earlier results are kept, points by hand count as
-    before. Raises ClassError for a student or a rule that there is not.
+    before. Raises ClassError for a student or a rule that there is not, and where another lab has graded the class.
     """
     with _existing(place) as book:
         settings = _settings(book)
+        _check_judge(settings, place)
         before = _by_student(class_of(book, settings))
         if rubric is not None:
             settings = replace(settings, rubric=load_rubric(rubric))
@@ -249,6 +251,15 @@ def _settings(book: Gradebook) -> Settings:
     if found is None:
         raise ClassError("nothing was graded into this gradebook yet: lab grade HAND-INS --out GRADES comes first.")
     return Settings.from_dict(found)
+
+
+def _check_judge(settings: Settings, place: Place) -> None:
+    """Raise ClassError where the class was graded by another lab: one student would be judged as no other is."""
+    if settings.judge != (here := judge_version()):
+        raise ClassError(
+            f"{place.out} was graded by another lab (judge {settings.judge}; this one is {here}). Take that lab, or "
+            f"let this one grade all of them: lab grade HAND-INS --out {place.out}."
+        )
 
 
 def _of(found: Class, student: str) -> Standing:

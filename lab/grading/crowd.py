@@ -42,21 +42,21 @@ class Settings:
 
     rubric: Rubric
     options: Options  # without the rubric
-    judge: str = field(default_factory=judge_version)
+    judge: str = field(default_factory=judge_version)  # whose results count
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         chosen = {name: value for name, value in vars(self.options).items() if name not in ("rubric", "known")}
         chosen["accepted"] = list(self.options.accepted)
         late = self.rubric.late.model_dump(mode="json") if self.rubric.late is not None else None
-        return {"rubric": self.rubric.model_dump(mode="json") | {"late": late}, "options": chosen}
+        return {"rubric": self.rubric.model_dump(mode="json") | {"late": late}, "options": chosen, "judge": self.judge}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Settings":
-        """What `to_dict` has made; the judge is this lab's."""
+        """What `to_dict` has made."""
         chosen = dict(found["options"])
         chosen["accepted"] = tuple(chosen["accepted"])
-        return cls(Rubric.model_validate_json(json.dumps(found["rubric"])), Options(**chosen))
+        return cls(Rubric.model_validate_json(json.dumps(found["rubric"])), Options(**chosen), found["judge"])
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from test_crowd import AtOnce
 
 from lab.cli import main
 from lab.grading import classwork
-from lab.grading.crowd import Progress
+from lab.grading.crowd import Progress, Settings
 from lab.grading.live import Live
 from lab.grading.standing import Class, Item, Standing, Student
 from lab.grading.table import table
@@ -182,6 +183,21 @@ def test_a_new_rubric_grades_anew_what_it_asks_differently(tmp_path: Path, hand_
     assert "0 graded anew" in lab("regrade", out, "--rubric", rubric).stdout
     rubric.write_text(own.replace("below = 20_000", "below = 10_000"))
     assert "2 graded anew" in lab("regrade", out, "--rubric", rubric).stdout
+
+
+def test_another_lab_marks_and_does_not_mix_its_grades_in(
+    tmp_path: Path, hand_ins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as before:
+        before.setattr(classwork, "Settings", partial(Settings, judge="0.0+old"))
+        lab("grade", hand_ins, "--out", out)
+    lab("mark", out, "zoe", "rule:accuracy", "5", "--comment", "by mail")
+    assert [(row["state"], row["points"] != "") for row in rows(out).values()] == [
+        ("graded", True), ("graded", True), ("missing", True)
+    ]  # fmt: skip
+    refused = lab("regrade", out, "--student", "anna")
+    assert (refused.exit_code, "was graded by another lab" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
