@@ -53,7 +53,8 @@ def test_a_printed_command_works(text, command, desk):
     by_others = any(each in command for each in BY_OTHERS) or len(arguments) == 1
     if by_others or re.search(r"\b[A-Z]{3,}\b", command):  # TARGET stands for what a reader puts there
         options = arguments[1:] or ([] if arguments[0] == "doctor" else ["net.py"])
-        main.commands[arguments[0]].make_context(arguments[0], options)  # raises for an option that is not there
+        above = main.context_class(main, **main.context_settings)  # a command keeps what it learns from its first one
+        main.commands[arguments[0]].make_context(arguments[0], options, above)  # raises for an unknown option
         return
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code in (0, 1), f"{text}: {command}\n{result.output}"
