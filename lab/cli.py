@@ -495,7 +495,8 @@ def grade(
         from lab.grading.grade import Options
 
         options = Options(mode, None, seed, seeds, quick, accepted, share, secret, fresh)
-        _grade_class(Path(target), out, rubric, options, (roster, platform, assignment, anonymous), place, as_json)
+        reading = {"roster": roster, "platform": platform, "assignment": assignment, "anonymous": anonymous}
+        _grade_class(Path(target), out, rubric, options, reading, place, as_json)
     from lab.grading.sandbox import started_early
 
     early = started_early(target, accepted)  # imports torch while this process does
@@ -528,7 +529,7 @@ def _grade_class(
     out: Path | None,
     rubric: str | None,
     options: Options,
-    reading: tuple[Path | None, str | None, str | None, bool],
+    reading: dict[str, Any],
     place: dict[str, Any],
     as_json: bool,
 ) -> NoReturn:
@@ -540,7 +541,7 @@ def _grade_class(
 
     asked = load_rubric(rubric or "mnist_994")
     with _watching(as_json, f"{out} keeps what was graded: give the same command again to go on.") as tell:
-        done = grade_folder(folder, Place(out, **place), asked, options, tell, *reading)
+        done = grade_folder(folder, Place(out, **place), asked, options, tell, **reading)
     _say(json.dumps({"summary": done.to_dict()}) if as_json else "\n".join(done.lines()))
     sys.exit(1 if done.waits else 0)
 
@@ -612,7 +613,7 @@ def mark(
         raise click.UsageError("points are 0 or more, and --comment says why.")
     from lab.grading import classwork
 
-    change, _ = classwork.give(classwork.Place(grades, **place), student, item, points, comment, by)
+    change = classwork.give(classwork.Place(grades, **place), student, item, points, comment, by)
     _say(json.dumps(asdict(change)) if as_json else change.line())
 
 

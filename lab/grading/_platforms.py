@@ -55,6 +55,12 @@ def _left_out(names: list[str]) -> list[str]:
     return [f"{_shown(name)} is hidden, a link, a pipe or a device: left out." for name in names]
 
 
+def _loose(files: Iterable["os.DirEntry[str]"], beside: str) -> list[str]:
+    """What to say of files that lie beside the students' own; of tables nothing."""
+    names = (one.name for one in files if not one.name.endswith(".csv"))
+    return [f"{_shown(name)} lies beside {beside}: put it into one, or away." for name in names]
+
+
 def _shown(name: str) -> str:
     return repr(printable(name))
 
@@ -262,11 +268,7 @@ def nbgrader(folder: Path, clock: Clock, assignment: str | None) -> Layout:
     tree = nbgrader_tree(folder)
     folders, files, others = entries(tree)
     layout = Layout(notes=_left_out(others))
-    layout.strays += [
-        f"{_shown(one.name)} lies beside the students' folders: put it into one, or away."
-        for one in files
-        if not one.name.endswith(".csv")
-    ]
+    layout.strays += _loose(files, "the students' folders")
     of_student = {one.name: entries_if_any(Path(one.path)) for one in folders}
     names = sorted({one.name for inside, _, _ in of_student.values() for one in inside})
     if assignment is None and len(names) > 1:
@@ -313,11 +315,7 @@ def repositories(folder: Path, clock: Clock, assignment: str | None) -> Layout:
     """A folder of clones: each with the date of the commit that is checked out, as the student's own clock had it."""
     folders, files, others = entries(folder)
     layout = Layout(notes=_left_out(others))
-    layout.strays += [
-        f"{_shown(one.name)} lies beside the repositories: put it into one, or away."
-        for one in files
-        if not one.name.endswith(".csv")
-    ]
+    layout.strays += _loose(files, "the repositories")
     users = _users([one.name for one in folders], assignment)
     with commits() as reader:
         for one in folders:

@@ -116,7 +116,7 @@ def grade_folder(
         receive(book, read_inbox(folder, roster, platform, assignment, rubric.late))
         book.note("settings", settings.to_dict())
         book.note("anonymous", anonymous)
-        return _graded(book, settings, place, tell, [])
+        return _summary(_graded(book, settings, place, tell, []), place)
 
 
 def _secret(book: Gradebook, options: Options) -> str:
@@ -126,7 +126,7 @@ def _secret(book: Gradebook, options: Options) -> str:
     return str(kept)
 
 
-def _graded(book: Gradebook, settings: Settings, place: Place, tell: Tell, again: Sequence[str]) -> Summary:
+def _graded(book: Gradebook, settings: Settings, place: Place, tell: Tell, again: Sequence[str]) -> Class:
     """Grade what is to be, and write what is shown of it, also where that was ended early."""
     if place.cluster is None:
         _check_machine(book, settings)
@@ -164,13 +164,17 @@ def _workers(place: Place) -> Iterator[Workers]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _written(book: Gradebook, settings: Settings, place: Place) -> Summary:
-    """Write everything that is shown of a class."""
+def _written(book: Gradebook, settings: Settings, place: Place) -> Class:
+    """Write everything that is shown of a class; gives where everybody stands."""
     found = class_of(book, settings)
     write_whole(place.out / CSV, table(found))
     sameness = {one.student.id: one.evidence.get("sameness", {}) for one in found.standings
                 if one.evidence and one.delivery is not None and group_of(one.delivery) == one.student.id}  # fmt: skip
     write_pages(found, place.out, bool(book.noted("anonymous")), likenesses(sameness))
+    return found
+
+
+def _summary(found: Class, place: Place) -> Summary:
     states = Counter(one.state for one in found.standings)
     waits = any(not counted(one) for one in found.standings)
     return Summary(
@@ -207,35 +211,32 @@ def regrade(
     with _existing(place) as book:
         settings = _settings(book)
         _check_judge(settings, place)
-        before = _by_student(class_of(book, settings))
+        found = class_of(book, settings)
+        chosen = _chosen(found, students, rule)
         if rubric is not None:
             settings = replace(settings, rubric=load_rubric(rubric))
             book.note("settings", settings.to_dict())
-        chosen = _chosen(class_of(book, settings), students, rule)
         graded = Counter[str]()
 
         def count(progress: Progress) -> None:
             graded.update(student.id for student in progress.students)
             tell(progress)
 
-        _graded(book, settings, place, count, chosen)
-        after = _by_student(class_of(book, settings))
-        changes = [_change(before[student], one) for student, one in after.items()]
+        after = _graded(book, settings, place, count, chosen)
+        pairs = zip(found.standings, after.standings, strict=True)  # of one reading of the class: in the same order
+        changes = [_change(before, one) for before, one in pairs]
     return [change for change in changes if change is not None], len(graded)
 
 
-def give(
-    place: Place, student: str, item: str, points: float | None, comment: str, by: str | None = None
-) -> tuple[Change, Summary]:
+def give(place: Place, student: str, item: str, points: float | None, comment: str, by: str | None = None) -> Change:
     """Give a student points by hand for an exercise or a rule; None takes them back. Raises ClassError."""
     with _existing(place) as book:
         settings = _settings(book)
         found = class_of(book, settings)
         one = _of(found, student)
         book.mark(one.student.id, _item(found, item), points, comment, by or _user())
-        after = _of(class_of(book, settings), student)
-        change = _change(one, after) or Change(student, _in_short(one), _in_short(after), ())
-        return change, _written(book, settings, place)
+        after = _of(_written(book, settings, place), student)
+        return _change(one, after) or Change(student, _in_short(one), _in_short(after), ())
 
 
 @contextmanager
@@ -294,10 +295,6 @@ def _chosen(found: Class, students: Sequence[str], rule: str | None) -> list[str
 
 def _lacks(one: Standing, item_id: str) -> bool:
     return any(item.id == item_id and item.points < item.max_points and not item.mark for item in one.items)
-
-
-def _by_student(found: Class) -> dict[str, Standing]:
-    return {one.student.id: one for one in found.standings}
 
 
 def _change(before: Standing, after: Standing) -> Change | None:

@@ -9,7 +9,7 @@ Nothing is executed here. What is asked for in vain is told in one message (Coll
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,11 +196,19 @@ def digest_of(folder: Path) -> str:
 
 def _digest(files: list[tuple[str, Path]]) -> str:
     """SHA-256 of the names and the contents, in order."""
+    return content_digest((name, _content(path)) for name, path in files)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path, MAX_FILE)
+    except (OSError, FileError) as error:
+        raise CollectError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def content_digest(files: Iterable[tuple[str, bytes]]) -> str:
+    """SHA-256 of names and contents, in this order, hexadecimal."""
     digest = hashlib.sha256()
-    for name, path in files:
-        try:
-            content = read_regular(path, MAX_FILE)
-        except (OSError, FileError) as error:
-            raise CollectError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    for name, content in files:
         digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
     return digest.hexdigest()

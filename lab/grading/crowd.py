@@ -191,26 +191,27 @@ def grade_class(book: Gradebook, settings: Settings, workers: Workers, tell: Tel
 
     Raises WorkersError and GradebookError; what came until then is kept.
     """
-    failed = [student for student, state in _states(book, settings).items() if state == "grader error"]
-    for students in ([*again, *failed], ()):  # the second time what is known by then to be shared
-        _run(book, settings, workers, _tasks(book, settings, students), tell)
+
+    def once_more(student: str, state: str) -> bool:
+        return student in again or state == "grader error"
+
+    _run(book, settings, workers, _tasks(book, settings, once_more), tell)
+    # What is known by now to be shared:
+    _run(book, settings, workers, _tasks(book, settings, lambda student, state: False), tell)
 
 
-def _states(book: Gradebook, settings: Settings) -> dict[str, str]:
-    """The state of each student's result, where there is one."""
-    states = book.states()
-    return {student: states[one.key][1] for student, one in asked(book, settings).items() if one.key in states}
+def _tasks(book: Gradebook, settings: Settings, once_more: Callable[[str, str], bool]) -> list[_Task]:
+    """What is to be graded, each key once: what has no result; and what has one, of which `once_more` says so.
 
-
-def _tasks(book: Gradebook, settings: Settings, again: Collection[str]) -> list[_Task]:
-    """What is to be graded, each key once: what has no result, and of `again` what has one."""
+    once_more: by the student's id and the result's state.
+    """
     states, deliveries = book.states(), book.deliveries()
     tasks: dict[str, _Task] = {}
     for student, one in asked(book, settings).items():
         delivery = deliveries[student][0]
         if one.key in tasks:
             tasks[one.key].students.append(delivery.student)
-        elif student in again or one.key not in states:
+        elif one.key not in states or once_more(student, states[one.key][1]):
             tasks[one.key] = _Task(one, [delivery.student], delivery)
     return list(tasks.values())
 

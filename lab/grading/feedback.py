@@ -16,7 +16,7 @@ from PIL import Image
 
 from lab import data
 from lab.errors import DataError
-from lab.grading.report import accuracy_of, known_items, parameters_of, provenance_lines
+from lab.grading.report import known_items, provenance_lines
 from lab.grading.standing import Class, Item, Standing, State, Student
 from lab.grading.table import counted
 
@@ -126,16 +126,16 @@ def feedback_of(found: Class, standing: Standing, alias: str = "", names: "Names
         steps=tuple(_steps(items)),
         exercises=tuple(item for item in items if item.kind == "exercise"),
         rules=tuple(item for item in items if item.kind == "rule"),
-        accuracy=accuracy_of(standing),
+        accuracy=standing.accuracy,
         seeds=tuple(zip(seeds, accuracies, strict=False)),
         facts=tuple(judged.get("facts", ())),
         claims=tuple(judged.get("claims", ())),
         notes=private.told(judged.get("notes", ())),
         flags=private.told([*standing.grade.get("flags", ()), *judged.get("suspicions", ())]),
         odds=judged.get("odds"),
-        parameters=parameters_of(standing),
+        parameters=standing.parameters,
         multiply_adds=evidence.get("multiply_adds"),
-        layers=tuple(_layers(layers[:MOST_LAYERS], parameters_of(standing) or 0)),
+        layers=tuple(_layers(layers[:MOST_LAYERS], standing.parameters or 0)),
         layers_left_out=len(layers[MOST_LAYERS:]),
         curve=tuple(one for one in evidence.get("curve", ()) if all(map(math.isfinite, one.values()))),
         mistakes=mistakes,

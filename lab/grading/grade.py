@@ -64,6 +64,7 @@ class Grade:
     flags: tuple[str, ...] = ()  # what is odd about it
     judgement: Judgement | None = None
     rubric: Rubric | None = None
+    left_out: str = ""  # the flag that says so, where this machine can't grade a part of it; not in `to_dict`
 
     @property
     def points(self) -> tuple[float, float]:
@@ -138,7 +139,8 @@ def graded(found: Collected, options: Options, spare: list[Sandbox] | None = Non
         return _copy(found, rubric, options, spare)
     except SandboxError as error:  # data is judged without one
         done = _data(found, found.hand_in, rubric, options)
-        return replace(done, flags=(*done.flags, f"{NO_EXERCISES}: {error}"))
+        told = f"the exercises are not graded: {error}"
+        return replace(done, flags=(*done.flags, told), left_out=told)
 
 
 def _rubric_of(found: Collected) -> str:
@@ -277,8 +279,6 @@ def _trained(graph: Graph, recipe: Recipe, rubric: Rubric, options: Options) -> 
         return judge.by_retraining(graph, recipe, rubric, options.seed, options.seeds)
 
 
-NO_EXERCISES = "the exercises are not graded"
-"""What the flag of a .lab file begins with where this machine has no sandbox for them."""
 NETWORK = "MyNet"
 """What the assignments call the network that is handed in: of several in a file it is the one that counts."""
 CODE_SECONDS = 120.0

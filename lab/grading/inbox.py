@@ -7,7 +7,6 @@ Nothing is guessed: what fits no student, or two, is listed with what to do. The
 says which that is, none is taken. By data alone: nothing is executed, no link is followed.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,7 +18,7 @@ from lab.grading._entries import GRADABLE, entries, entries_if_any, files_under,
 from lab.grading._gradescope import METADATA
 from lab.grading._moments import Clock
 from lab.grading._platforms import PLATFORMS, TIMESTAMP, Found, in_canvas, in_moodle, is_repository, nbgrader_tree
-from lab.grading.collect import MAX_FILE
+from lab.grading.collect import MAX_FILE, content_digest
 from lab.grading.roster import Claim, InboxError, Roster, read_roster
 from lab.grading.standing import Delivery, Student
 from lab.rules import Late
@@ -232,14 +231,10 @@ def _moment(one: Delivery) -> datetime:
 
 def _content(one: Delivery) -> str:
     """A digest of all names and contents; empty where it can't be read, which is like no other."""
-    digest = hashlib.sha256()
-    for name, path in sorted(one.files.items()):
-        try:
-            content = read_regular(path, MAX_FILE)
-        except (OSError, FileError):
-            return ""
-        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
-    return digest.hexdigest()
+    try:
+        return content_digest((name, read_regular(path, MAX_FILE)) for name, path in sorted(one.files.items()))
+    except (OSError, FileError):
+        return ""
 
 
 # -- is it a class? ---------------------------------------------------------------------------------------------------

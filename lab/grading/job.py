@@ -5,7 +5,6 @@ with the job, and every result says which lab, judge and machine it was worked o
 """
 
 import hashlib
-import json
 import platform
 import tempfile
 import threading
@@ -25,8 +24,8 @@ from lab._terminal import harmless
 from lab.course.plan import edition_sources
 from lab.errors import DataError, LabError, SandboxError
 from lab.grading import judge
-from lab.grading.collect import Collected, CollectError, collect
-from lab.grading.grade import NO_EXERCISES, Grade, Options, State, graded
+from lab.grading.collect import Collected, CollectError, collect, content_digest
+from lab.grading.grade import Grade, Options, State, graded
 from lab.grading.judge import Judgement
 from lab.grading.sameness import sameness_of
 from lab.grading.training import GraderError
@@ -41,6 +40,8 @@ SHOWN_MISTAKES = 24
 _VIEWS = ("cli.py", "plots.py", "widgets/", "grading/crowd.py", "grading/gradebook.py", "grading/inbox.py",
           "grading/pages.py", "grading/report.py", "grading/standing.py", "grading/table.py", "grading/workers.py",
           "grading/live.py", "grading/charts.py", "grading/feedback.py", "grading/roster.py", "grading/_platforms.py",
+          "grading/_entries.py", "grading/_commits.py", "grading/_gradescope.py", "grading/_moments.py",
+          "grading/_worksheet.py",
           "grading/classwork.py", "grading/otter.py", "grading/nbgrader.py")  # fmt: skip
 """What decides nothing: a change there makes no other judge."""
 _ONE = threading.Lock()
@@ -73,18 +74,15 @@ def judge_version() -> str:
 
 def digest_of(files: Mapping[str, bytes]) -> str:
     """SHA-256 of a hand-in's files, by names and contents, hexadecimal."""
-    found = hashlib.sha256()
-    for name in sorted(files):
-        found.update(f"{name}\0{len(files[name])}\0".encode("utf-8", "backslashreplace") + files[name])
-    return found.hexdigest()
+    return content_digest(sorted(files.items()))
 
 
-def key_of(digest: str, rubric: Rubric, options: Options, judge: str) -> str:
+def key_of(digest: str, rubric: Rubric, options: Options, version: str) -> str:
     """What a result is kept under, hexadecimal: what is graded alike has one key. What is late has no part in it."""
     of_audits = () if options.mode == "audit" else ("share", "secret", "known")
     chosen = {name: value for name, value in vars(options).items() if name not in ("rubric", "accepted", *of_audits)}
     asked = rubric.model_dump(mode="json", exclude={"late", "title"})
-    return hashlib.sha256(json.dumps([digest, asked, chosen, judge], sort_keys=True).encode()).hexdigest()
+    return judge.json_digest([digest, asked, chosen, version])
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -140,11 +138,10 @@ def _graded(job: Job) -> tuple[Grade, dict[str, Any]]:
 
 def _known_in_full(done: Grade) -> Grade:
     """The same; a grader's error where this machine could not grade the exercises, which are then no zeros."""
-    left = [flag for flag in done.flags if flag.startswith(NO_EXERCISES)]
-    if not left:
+    if not done.left_out:
         return done
-    rest = tuple(flag for flag in done.flags if flag not in left)
-    return replace(done, state="grader error", message=left[0], flags=rest)
+    rest = tuple(flag for flag in done.flags if flag != done.left_out)
+    return replace(done, state="grader error", message=done.left_out, flags=rest)
 
 
 def name_of(files: Mapping[str, object]) -> str:

@@ -11,6 +11,7 @@ import click
 
 from lab._terminal import printable
 from lab.grading.crowd import Progress
+from lab.grading.standing import mean_accuracy
 
 _SHOWN = 60
 """Characters of a message, beside a student's line."""
@@ -96,6 +97,6 @@ def line_of(result: Any) -> str:
         return f"{grade['state']}: {printable(grade['message'])[:_SHOWN]}"
     earned = [pair for pair in grade["points"].values() if pair[1]]
     points = " + ".join(f"{got:g}/{most:g}" for got, most in earned)
-    accuracies = (grade["assignment"] or {}).get("accuracies")
-    reached = f", {sum(accuracies) / len(accuracies):.2%}" if accuracies else ""
+    accuracy = mean_accuracy(grade)
+    reached = f", {accuracy:.2%}" if accuracy is not None else ""
     return f"{points} points{reached}"

@@ -22,7 +22,8 @@ from lab._files import FileError, read_regular, sweep, write_whole
 from lab._terminal import legible
 from lab.grading import charts
 from lab.grading.feedback import Names, feedback_of
-from lab.grading.report import Alike, Report, code_of, report_of
+from lab.grading.report import Report, code_of, report_of
+from lab.grading.sameness import Likeness
 from lab.grading.standing import Class, Standing
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -55,7 +56,7 @@ def feedback_page(found: Class, standing: Standing, alias: str = "", names: Name
     return _rendered("feedback.html", [], feedback=feedback, curve=drawn)
 
 
-def write_pages(found: Class, folder: Path, anonymous: bool = False, copies: Sequence[Alike] = ()) -> None:
+def write_pages(found: Class, folder: Path, anonymous: bool = False, copies: Sequence[Likeness] = ()) -> None:
     """Write class.html and feedback/STUDENT.html, each whole or not at all; a page that is the same already stays.
 
     anonymous: the class's page tells nobody's name; each student finds in their own page what it calls them. Pages of

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 from statistics import fmean, median, quantiles
-from typing import Any, Protocol
+from typing import Any
 
+from lab.grading.sameness import Likeness
 from lab.grading.standing import NOT_HANDED_IN, Class, Item, Standing, State
 from lab.grading.table import counted
 from lab.presets import Record, records
@@ -37,22 +38,6 @@ MOST_FAILURES = 20
 """The most common of them are shown."""
 LONGEST = 800  # characters of a message
 WITHHELD = "…"  # in the place of what could tell who somebody is
-
-
-class Alike(Protocol):
-    """Students whose hand-ins are alike, and in what (`lab/grading/sameness.py` finds them)."""
-
-    @property
-    def students(self) -> Sequence[str]:
-        """Their ids."""
-
-    @property
-    def what(self) -> Sequence[str]:
-        """For a person: "the same weights", "source: 92 % the same"."""
-
-    @property
-    def sure(self) -> bool:
-        """Is chance no explanation?"""
 
 
 @dataclass(frozen=True)
@@ -207,7 +192,7 @@ class Report:
         return next(number for name, _, number in self.states if name == state)
 
 
-def report_of(found: Class, anonymous: bool = False, copies: Sequence[Alike] = (), key: bytes = b"") -> Report:
+def report_of(found: Class, anonymous: bool = False, copies: Sequence[Likeness] = (), key: bytes = b"") -> Report:
     """All figures of the class's page.
 
     anonymous: nothing in it tells who somebody is. key: what the codes are made with; who has it, or knows that there
@@ -372,8 +357,8 @@ def _row(standing: Standing, columns: Sequence[Column], names: _Names) -> Row:
         points=standing.points if counted(standing) else None,
         max_points=standing.max_points,
         cells=tuple(_cell(items.get(f"{column.kind}:{column.name}"), names) for column in columns),
-        accuracy=accuracy_of(standing),
-        parameters=parameters_of(standing),
+        accuracy=standing.accuracy,
+        parameters=standing.parameters,
         dataset=str(standing.evidence.get("dataset") or ""),
         late=standing.late_by,
         flags=names.own(flags),
@@ -405,18 +390,6 @@ def flags_of(standing: Standing) -> list[str]:
     judged = standing.grade.get("assignment") or {}
     notes = standing.delivery.notes if standing.delivery else ()
     return [*standing.grade.get("flags", ()), *judged.get("suspicions", ()), *notes]
-
-
-def accuracy_of(standing: Standing) -> float | None:
-    """On the test images, 0..1: the mean over its seeds."""
-    found = (standing.grade.get("assignment") or {}).get("accuracies") or []
-    return fmean(found) if found else None
-
-
-def parameters_of(standing: Standing) -> int | None:
-    """Of the network that was judged."""
-    found = standing.evidence.get("parameters")
-    return None if found is None else int(found)
 
 
 def provenance_lines(made: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -554,5 +527,5 @@ def _troubles(rows: Sequence[Row]) -> list[Trouble]:
     return sorted((Trouble(message, tuple(who)) for message, who in found.items()), key=lambda one: -len(one.who))
 
 
-def _copies(alike: Alike, names: _Names) -> Copies:
-    return Copies(tuple(names.who(student) for student in alike.students), tuple(alike.what), alike.sure)
+def _copies(alike: Likeness, names: _Names) -> Copies:
+    return Copies(tuple(names.who(student) for student in alike.students), alike.what, alike.sure)

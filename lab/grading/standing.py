@@ -5,9 +5,10 @@ in the place of those that were worked out. What is late loses points as the rub
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from lab.rules import Rubric
@@ -119,37 +120,22 @@ class Standing:
         found: Mapping[str, Any] = self.result.get("evidence", {})
         return found
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        files = None
-        if self.delivery is not None:
-            files = {
-                "files": list(self.delivery.files),
-                "submitted": self.delivery.submitted.isoformat() if self.delivery.submitted else None,
-                "attempt": self.delivery.attempt,
-                "late": self.delivery.late,
-                "claimed": self.delivery.claimed,
-                "notes": list(self.delivery.notes),
-            }
-        return {
-            "student": asdict(self.student),
-            "state": self.state,
-            "message": self.message,
-            "delivery": files,
-            "items": [_item(one) for one in self.items],
-            "points": self.points,
-            "max_points": self.max_points,
-            "off": self.off,
-            "late_by": self.late_by,
-            "earlier": self.earlier,
-            "result": dict(self.result),
-        }
+    @property
+    def accuracy(self) -> float | None:
+        """On the test images, 0..1."""
+        return mean_accuracy(self.grade)
+
+    @property
+    def parameters(self) -> int | None:
+        """Of the network that was judged."""
+        found = self.evidence.get("parameters")
+        return None if found is None else int(found)
 
 
-def _item(item: Item) -> dict[str, Any]:
-    mark = item.mark
-    by_hand = None if mark is None else asdict(mark) | {"given": mark.given.isoformat()}
-    return {name: value for name, value in vars(item).items() if name != "mark"} | {"mark": by_hand}
+def mean_accuracy(grade: Mapping[str, Any]) -> float | None:
+    """Of a `Grade.to_dict()` the accuracy on the test images, 0..1: the mean over its seeds; None without one."""
+    found = (grade.get("assignment") or {}).get("accuracies")
+    return fmean(found) if found else None
 
 
 @dataclass(frozen=True)

@@ -59,16 +59,14 @@ def _before(one: Standing) -> Sequence[Any]:
 
 def _after(one: Standing) -> Sequence[Any]:
     assignment = one.grade.get("assignment") or {}
-    accuracies = assignment.get("accuracies") or []
-    mean = sum(accuracies) / len(accuracies) if accuracies else ""
     epochs = next((v["figure"] for v in assignment.get("verdicts", ()) if v["rule"] == "epochs"), "")
     by_hand = "; ".join(
         f"{item.name}: {item.mark.points:g}, {item.mark.comment} ({item.mark.by})" for item in one.items if item.mark
     )
     made = one.result.get("provenance", {})
-    parameters = one.evidence.get("parameters")
+    measured = ("" if figure is None else figure for figure in (one.accuracy, one.parameters))
     return (
-        mean, "" if parameters is None else parameters, epochs, assignment.get("mode", ""),
+        *measured, epochs, assignment.get("mode", ""),
         len(assignment.get("seeds", ())) or "", by_hand, "; ".join(one.grade.get("flags", ())), one.message,
         *(made.get(name, "") for name in ("lab", "judge", "torch", "machine", "seed", "date", "seconds")),
         one.grade.get("digest", ""),

@@ -3,10 +3,10 @@ asked for; the same for the same number."""
 
 import math
 import random
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from lab.grading.sameness import Likeness
 from lab.grading.standing import Class, Delivery, Item, Mark, Standing, Student
 
 HOSTILE = (
@@ -202,15 +202,6 @@ def _evidence(parameters: int, draw: random.Random) -> dict:
         "layers": layers, "parameters": parameters, "multiply_adds": 1_234_567, "curve": curve, "mistakes": mistakes,
         "mistaken": mistaken, "dataset": "mnist", "sameness": {},
     }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """As `lab.grading.sameness` has it."""
-
-    students: tuple[str, ...]
-    what: tuple[str, ...]
-    sure: bool
 
 
 def some_copies(found: Class) -> tuple[Likeness, ...]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from statistics import fmean, median
 
 import pytest
-from made_up_class import HOSTILE, LIMITS, START, Likeness, a_class, some_copies
+from made_up_class import HOSTILE, LIMITS, START, a_class, some_copies
 
 from lab.data import DataError
 from lab.grading import feedback
 from lab.grading.feedback import SOMEBODY, feedback_of
 from lab.grading.report import BINS, WITHHELD, code_of, normalised, provenance_lines, report_of
+from lab.grading.sameness import Likeness
 from lab.grading.standing import NOT_HANDED_IN, Class, Delivery, Item, Mark, Standing, Student
 from lab.graph import capture
 from lab.layers import layer_table
