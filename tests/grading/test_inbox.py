@@ -442,6 +442,13 @@ def test_repositories_are_dated_by_their_last_commit(tmp_path: Path) -> None:
     assert not any(is_class(one) for one in folder.iterdir())
 
 
+@pytest.mark.parametrize(("platform", "student"), [("nbgrader", "anna/lab1/net.lab"), ("repositories", "anna/net.lab")])
+def test_a_table_beside_the_students_folders_is_nobodys_hand_in(tmp_path: Path, platform: str, student: str) -> None:
+    folder = put(tmp_path / "class", [student, "grades.csv", "net.lab"])
+    (stray,) = read_inbox(folder, platform=platform).unmatched
+    assert stray.startswith("'net.lab' lies beside the ")
+
+
 def test_a_login_that_ends_like_anothers_is_its_own(tmp_path: Path) -> None:
     roster = put(tmp_path, {"roster.csv": "id,username\n1,smith\n2,anna\n3,bob\n"}) / "roster.csv"
     folder = put(tmp_path / "class", ["lab1-jo-smith/n.lab", "lab1-anna/n.lab"])

@@ -408,3 +408,9 @@ def test_every_student_of_a_class_gets_feedback():
 def test_who_handed_in_a_network_alone_fails_no_exercise():
     left_out = graded("a", exercise(1, None, NOT_HANDED_IN), exercise(2, False, "wrong"))
     assert [failure.name for failure in a_report(left_out).failures] == ["e2"]
+
+
+def test_an_accuracy_is_the_mean_over_its_seeds():
+    measured = {"grade": {"assignment": {"accuracies": [0.99, 0.995, 0.992]}}}
+    assert Standing(Student("a"), "graded", result=measured).accuracy == fmean([0.99, 0.995, 0.992])
+    assert Standing(Student("a"), "graded").accuracy is None
