@@ -22,7 +22,18 @@ from lab.grading.grade import Options, State
 from lab.grading.gradebook import Gradebook
 from lab.grading.inbox import Inbox
 from lab.grading.job import MAX_BYTES, Job, digest_of, judge_version, key_of, name_of, not_graded
-from lab.grading.standing import NOT_HANDED_IN, Class, Delivery, Item, Student, group_of, items_of, standing_of
+from lab.grading.standing import (
+    NOT_HANDED_IN,
+    Class,
+    Delivery,
+    Item,
+    Student,
+    group_of,
+    items_of,
+    limits_of,
+    open_rules,
+    standing_of,
+)
 from lab.grading.workers import Died, Result, Workers
 from lab.rules import Rubric
 from lab.submission import SUFFIX
@@ -296,11 +307,10 @@ def class_of(book: Gradebook, settings: Settings) -> Class:
         made = replace(made, state="waiting", message=_UNORDERED) if student.id in unordered else made
         standings.append(replace(made, earlier=states[key][0] - 1) if key in states else made)
         last = max(last, made.result.get("provenance", {}).get("date", ""))
-    limits: dict[str, float] = {rule.name: rule.below or rule.at_least or 0 for rule in settings.rubric.rules}
     options = settings.options
     made_by = {"judge": settings.judge, "mode": options.mode, "seed": options.seed, "date": last}
     unmatched, notes = book.noted("unmatched") or (), book.noted("notes") or ()
-    return Class(settings.rubric.title, standings, tuple(unmatched), tuple(notes), limits, made_by)
+    return Class(settings.rubric.title, standings, tuple(unmatched), tuple(notes), limits_of(settings.rubric), made_by)
 
 
 def _everything(book: Gradebook, settings: Settings, keys: list[str]) -> list[Item]:
@@ -314,6 +324,4 @@ def _everything(book: Gradebook, settings: Settings, keys: list[str]) -> list[It
             if item.kind == "exercise":
                 blank = replace(item, passed=None, points=0.0, message=NOT_HANDED_IN)
                 exercises.setdefault(item.id, blank)
-    rules = [Item("rule", rule.name, rule.name.replace("_", " "), None, 0.0, rule.points, "", "nothing was judged.")
-             for rule in settings.rubric.rules]  # fmt: skip
-    return [*exercises.values(), *([] if settings.options.quick else rules)]
+    return [*exercises.values(), *([] if settings.options.quick else open_rules(settings.rubric))]

@@ -163,6 +163,17 @@ def items_of(grade: Mapping[str, Any]) -> list[Item]:
     return [*exercises, *map(_rule, verdicts)]
 
 
+def open_rules(rubric: Rubric) -> list[Item]:
+    """The rubric's rules, of which nothing is known yet."""
+    return [Item("rule", rule.name, rule.name.replace("_", " "), None, 0.0, rule.points, "", "nothing was judged.")
+            for rule in rubric.rules]  # fmt: skip
+
+
+def limits_of(rubric: Rubric) -> dict[str, float]:
+    """What the rubric's rules ask for: {"parameter_count": 20000, …}."""
+    return {rule.name: rule.below or rule.at_least or 0 for rule in rubric.rules}
+
+
 def _rule(verdict: Mapping[str, Any]) -> Item:
     name, figure = str(verdict["rule"]), f"{verdict['figure']}, {verdict['limit']}"
     title = name.replace("_", " ")

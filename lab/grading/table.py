@@ -1,15 +1,10 @@
-"""The grades of a class as one CSV: a row a student, a column an exercise and a rule.
+"""The grades of a class as one CSV: a row a student, a column an exercise and a rule."""
 
-Every field is quoted. A cell that a spreadsheet would take for a formula gets an apostrophe in front of it.
-"""
-
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from lab._terminal import harmless
+from lab.grading._cells import csv_text
 from lab.grading.standing import Class, Item, Standing
 
 _BEFORE = (
@@ -19,7 +14,6 @@ _AFTER = (
     "measured_accuracy", "measured_parameters", "measured_epochs", "mode", "seeds", "given_by_hand", "flags", "message",
     "lab", "judge", "torch", "machine", "seed", "date", "seconds", "digest",
 )  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def table(found: Class) -> str:
@@ -27,14 +21,12 @@ def table(found: Class) -> str:
     ids = {item.id: item.name for one in found.standings for item in one.items}
     shared = Counter(ids.values())
     heads = [name if shared[name] == 1 else one for one, name in ids.items()]
-    written = io.StringIO()
-    writer = csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    writer.writerow([*_BEFORE, *map(_cell, heads), *_AFTER])
+    rows: list[Sequence[Any]] = [[*_BEFORE, *heads, *_AFTER]]
     for one in found.standings:
         items = {item.id: item for item in one.items}
         earned = [_points(items.get(name), one) for name in ids]
-        writer.writerow([_cell(value) for value in [*_before(one), *earned, *_after(one)]])
-    return written.getvalue()
+        rows.append([*_before(one), *earned, *_after(one)])
+    return csv_text(rows)
 
 
 def counted(one: Standing) -> bool:
@@ -71,10 +63,3 @@ def _after(one: Standing) -> Sequence[Any]:
         *(made.get(name, "") for name in ("lab", "judge", "torch", "machine", "seed", "date", "seconds")),
         one.grade.get("digest", ""),
     )  # fmt: skip
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        text = harmless(str(value)).replace("\n", " ")
-        return f"'{text}" if text.startswith(_FORMULA) else text
-    return f"{value:.15g}"
