@@ -617,6 +617,11 @@ def mark(
     _say(json.dumps(asdict(change)) if as_json else change.line())
 
 
+@main.group()
+def autograde() -> None:
+    """Grade one hand-in where a platform runs it, and answer in that platform's own form."""
+
+
 @main.command()
 @_as_json
 def doctor(as_json: bool) -> None:

@@ -1,0 +1,1 @@
+"""One hand-in, graded where a platform runs it: Gradescope's container, a repository's workflow."""
