@@ -617,6 +617,26 @@ def mark(
     _say(json.dumps(asdict(change)) if as_json else change.line())
 
 
+@main.command()
+@click.argument("grades", type=_FOLDER)
+@click.argument("student")
+@_class_options
+@_as_json
+def forget(grades: Path, student: str, as_json: bool, **place: Any) -> None:
+    """Remove STUDENT, by the id, and everything that is stored of them in GRADES. There is no way back.
+
+    What was handed in stays where you keep it, and so do exports and copies that you made. While it lies there, or the
+    roster names them, the next `lab grade` takes them in again.
+    """
+    from lab.grading import classwork
+
+    changes = classwork.forget(classwork.Place(grades, **place), student)
+    if as_json:
+        _say(json.dumps({"forgotten": student, "changes": [asdict(change) for change in changes]}))
+    else:
+        _say("\n".join([*(change.line() for change in changes), f"{grades} holds nothing of {student} any more."]))
+
+
 @main.group()
 def autograde() -> None:
     """Grade one hand-in where a platform runs it, and answer in that platform's own form."""

@@ -7,6 +7,7 @@ GRADES/feedback/ID.html   for each student
 """
 
 import getpass
+import re
 import secrets
 import shutil
 from collections import Counter
@@ -28,7 +29,7 @@ from lab.grading.inbox import read_inbox
 from lab.grading.job import judge_version
 from lab.grading.pages import write_pages
 from lab.grading.sameness import likenesses
-from lab.grading.standing import Class, Standing, group_of
+from lab.grading.standing import Class, Standing, Student, group_of
 from lab.grading.table import counted, table
 from lab.grading.workers import ClusterWorkers, LocalWorkers, Workers, WorkersError, cores
 from lab.rules import Rubric, load_rubric
@@ -239,6 +240,32 @@ def give(place: Place, student: str, item: str, points: float | None, comment: s
         return _change(one, after) or Change(student, _in_short(one), _in_short(after), ())
 
 
+def forget(place: Place, student: str) -> list[Change]:
+    """Remove a student and all that is stored of them, for good; gives what that changes for others, mostly nothing.
+
+    Others' grades may change where an audit had found the student's network in their hand-ins, too. What was handed in
+    lies where the teacher keeps it. Raises ClassError.
+    """
+    with _existing(place) as book:
+        settings = _settings(book)
+        before = class_of(book, settings)
+        one = _of(before, student).student
+        others = {standing.student.id: (_in_short(standing), _points(standing)) for standing in before.standings}
+        book.forget(one.id)
+        for name in ("unordered", "unmatched", "notes"):  # what was told of the last reading may name them
+            book.note(name, [told for told in book.noted(name) or () if not _names(told, one)])
+        after = _written(book, settings, place)
+        return [
+            change for change in (_change_from(*others[left.student.id], left) for left in after.standings) if change
+        ]
+
+
+def _names(text: str, student: Student) -> bool:
+    """Does a text name this student?"""
+    called = "|".join(re.escape(name) for name in (student.id, student.name, student.email) if name)
+    return re.search(rf"(?<!\w)(?:{called})(?!\w)", text) is not None
+
+
 @contextmanager
 def _existing(place: Place) -> Iterator[Gradebook]:
     if place.url is None and not (place.out / FILE).is_file():
@@ -299,11 +326,16 @@ def _lacks(one: Standing, item_id: str) -> bool:
 
 def _change(before: Standing, after: Standing) -> Change | None:
     """None where nothing changed."""
-    old, new = _points(before), _points(after)
+    return _change_from(_in_short(before), _points(before), after)
+
+
+def _change_from(was: str, old: dict[str, float], after: Standing) -> Change | None:
+    """The same from what was known before, in short and by item."""
+    new = _points(after)
     items = [
         f"{item} {old.get(item, 0):g} -> {new.get(item, 0):g}" for item in old | new if old.get(item) != new.get(item)
     ]
-    was, now = _in_short(before), _in_short(after)
+    now = _in_short(after)
     return None if was == now and not items else Change(after.student.id, was, now, tuple(items))
 
 

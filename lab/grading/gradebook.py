@@ -6,7 +6,8 @@
 
 A database: SQLite in a file, or any that SQLAlchemy knows by its URL. One process writes at a time, and a result is
 written in one transaction: whatever kills the process, the book holds whole results alone. Nothing is changed or
-removed: a later result of the same key, a later mark of the same item, stands in front of the earlier ones.
+removed, unless a student is to be forgotten: a later result of the same key, a later mark of the same item, stands in
+front of the earlier ones.
 """
 
 import contextlib
@@ -281,6 +282,34 @@ class Gradebook:
                     given = datetime.fromisoformat(row.given)
                     of_student[row.item] = Mark(row.item, row.points, row.comment, row.by, given)
         return found
+
+    # -- forgetting ---------------------------------------------------------------------------------------------------
+
+    def forget(self, student: str) -> None:
+        """Remove whatever the book has of a student, for good; a result that somebody else's hand-in shares stays."""
+        own = sql.select(_deliveries.c.digest).where(_deliveries.c.student == student)
+        others = sql.select(_deliveries.c.digest).where(_deliveries.c.student != student)
+        with self._writing() as connection:
+            connection.execute(_results.delete().where(_results.c.digest.in_(own), _results.c.digest.not_in(others)))
+            connection.execute(_marks.delete().where(_marks.c.student == student))
+            connection.execute(_deliveries.delete().where(_deliveries.c.student == student))
+            for row in connection.execute(sql.select(_deliveries.c.id, _deliveries.c.document)).all():
+                partners = [one for one in row.document["partners"] if one[0] != student]
+                if partners != row.document["partners"]:
+                    changed = _deliveries.update().where(_deliveries.c.id == row.id)
+                    connection.execute(changed.values(document=row.document | {"partners": partners}))
+            connection.execute(_students.delete().where(_students.c.id == student))
+        self._document.cache_clear()
+        self._write_over()
+
+    def _write_over(self) -> None:
+        """Leave nothing in SQLite's file, or in the log beside it, of what was removed."""
+        if self._engine.dialect.name != "sqlite":
+            return
+        with _in_words(self._where), self._engine.connect() as connection:
+            outside = connection.execution_options(isolation_level="AUTOCOMMIT")
+            outside.execute(sql.text("VACUUM"))
+            outside.execute(sql.text("PRAGMA wal_checkpoint(TRUNCATE)"))
 
 
 # -- the database -----------------------------------------------------------------------------------------------------

@@ -159,6 +159,26 @@ def test_points_by_hand_survive_a_regrading_and_can_be_taken_back(tmp_path: Path
     assert rows(out)["anna"]["rule:accuracy"] == before
 
 
+def test_a_student_is_forgotten_everywhere_in_the_folder(tmp_path: Path, hand_ins: Path) -> None:
+    out = tmp_path / "out"
+    lab("grade", hand_ins, "--out", out)
+    lab("mark", out, "anna", "rule:accuracy", "3", "--comment", "shown to me")
+    before = rows(out)
+    done = lab("forget", out, "anna")
+    assert (done.exit_code, done.stdout) == (0, f"{out} holds nothing of anna any more.\n")
+    assert rows(out) == {name: row for name, row in before.items() if name != "anna"}
+    for path in filter(Path.is_file, out.rglob("*")):
+        content = path.read_bytes()
+        assert b"anna" not in content, path
+        assert "Anna Ä".encode() not in content, path
+        assert "anna" not in path.name
+    gone = lab("forget", out, "anna")
+    assert gone.exit_code == 2
+    assert "there is no student 'anna'" in gone.stderr
+    lab("grade", hand_ins, "--out", out)  # as the command's help says
+    assert "anna" in rows(out)
+
+
 def test_a_regrading_says_what_changed(tmp_path: Path, hand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     lab("grade", hand_ins, "--out", out)

@@ -124,6 +124,28 @@ def test_points_by_hand_are_given_changed_and_taken_back(tmp_path: Path, url: st
         assert (mark.item, mark.points, mark.comment, mark.by) == ("rule:accuracy", 4, "once more", "me")
 
 
+def test_who_is_forgotten_leaves_nothing_behind(tmp_path: Path, url: str | None) -> None:
+    shared, own = quick_judge.result(A), quick_judge.result(B) | {"evidence": {"layers": ["only-annas-layer"]}}
+    with Gradebook(tmp_path, url) as book:
+        together = Delivery(BEN, {}, partners=(ANNA,))
+        book.receive([ANNA, BEN], [(delivered(ANNA, "b"), B), (together, A)])
+        book.receive([ANNA, BEN], [(delivered(ANNA, "a"), A), (together, A)])
+        for key, digest, result in (("shared", A, shared), ("own", B, own)):
+            book.record(key, digest, result)
+        book.mark("anna", "rule:accuracy", 3, "a word about her", "me")
+        book.mark("ben", "rule:accuracy", 4, "a word about him", "me")
+        book.forget("anna")
+        assert book.students() == [BEN]
+        assert list(book.marks()) == ["ben"]
+        assert book.deliveries()["ben"][0].partners == ()
+        assert (book.result("shared"), book.result("own")) == (shared, {})
+    if url is None:
+        left = b"".join(path.read_bytes() for path in tmp_path.glob("gradebook.sqlite*"))
+        assert b"a word about him" in left
+        for trace in ("anna", "Anna", "a word about her", "only-annas-layer"):
+            assert trace.encode() not in left, trace
+
+
 def test_text_that_no_database_takes_is_written_out(tmp_path: Path, url: str | None) -> None:
     odd = quick_judge.result(A) | {"evidence": {"layers": ["null \0", "half \ud800", "'; DROP TABLE results; --"]}}
     with Gradebook(tmp_path, url) as book:
