@@ -604,6 +604,18 @@ def test_rubric_that_is_not_text(rubric):
         load_rubric(rubric("title = 'é'", encoding="latin-1"))
 
 
+def test_a_rubric_may_be_based_on_another(rubric):
+    own = load_rubric(rubric('based_on = "mnist_8k"\ntitle = "Ours"\n[late]\ndue = 2026-11-30T23:59:00+01:00\n'))
+    assert own.late is not None
+    assert own.model_copy(update={"late": None}) == load_rubric("mnist_8k").model_copy(update={"title": "Ours"})
+
+
+@pytest.mark.parametrize("base", ['"nope"', "1", '"../rubrics/mnist_8k"', "[]"])
+def test_a_rubric_is_based_on_the_labs_own_alone(rubric, base):
+    with pytest.raises(RubricError, match=r"is none of fashion, mnist_5k, mnist_8k, mnist_994\.$"):
+        load_rubric(rubric(f"based_on = {base}"))
+
+
 @pytest.mark.parametrize("name", ["nope", "nope.toml", "x" * 5000, "."])
 def test_rubric_that_is_not_there(name):
     known = "fashion, mnist_5k, mnist_8k, mnist_994"
