@@ -278,8 +278,11 @@ def plain_class(folder: Path, number: int, seconds: float) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_killed_at_any_moment_it_goes_on_and_nothing_is_lost_or_graded_twice(tmp_path: Path) -> None:
-    number, random = 16, Random(0)
+@pytest.mark.parametrize(("number", "most"), [(8, 1), pytest.param(24, 4, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_goes_on_and_nothing_is_lost_or_graded_twice(
+    number: int, most: int, tmp_path: Path
+) -> None:
+    random = Random(0)
     plain_class(tmp_path / "in", number, 0.05)
     journal, out = tmp_path / "journal", tmp_path / "out"
     kills = 0
@@ -288,7 +291,7 @@ def test_killed_at_any_moment_it_goes_on_and_nothing_is_lost_or_graded_twice(tmp
         before = journal.read_text().count("\n") if journal.exists() else 0
         while process.poll() is None and (not journal.exists() or journal.read_text().count("\n") < before + 3):
             time.sleep(0.01)
-        if process.poll() is None and kills < 2:
+        if process.poll() is None and kills < most:
             time.sleep(random.random() * 0.1)
             children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
@@ -297,17 +300,17 @@ def test_killed_at_any_moment_it_goes_on_and_nothing_is_lost_or_graded_twice(tmp
             assert not alive  # they end with it
             process.communicate()
             continue
-        printed, errors = process.communicate(timeout=60)
+        printed, errors = process.communicate(timeout=180)
         assert process.returncode == 0, errors
         break
-    assert kills == 2
+    assert kills == most
     assert f"'graded': {number}" in printed
     runs = Counter(line.split()[1] for line in journal.read_text().splitlines())
     assert len(runs) == number
     assert sum(runs.values()) <= number + kills * (2 + crowd.AHEAD)  # but for what was being graded
     assert {first for (first, _), _ in results(out).values()} == {1}  # of each the first result is the only one
     undisturbed = begun(tmp_path / "in", tmp_path / "other", tmp_path / "other-journal")
-    undisturbed.communicate(timeout=60)
+    undisturbed.communicate(timeout=180)
     assert results(out) == results(tmp_path / "other")
     assert (out / "grades.csv").read_text() == (tmp_path / "other" / "grades.csv").read_text()
     assert not list(out.glob("*.part"))
