@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).parent.parent
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "notebooks" / "book").glob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[!_]*.py"))
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")

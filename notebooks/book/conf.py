@@ -1,4 +1,4 @@
-"""Sphinx's settings for the book: the README, the solved notebooks with their saved outputs, a page for teachers, and the results.
+"""Sphinx's settings for the book: the README, a page for each of its four readers, the solved notebooks, the results.
 
     python -m sphinx -c notebooks/book . build/book     from the repository's root
 

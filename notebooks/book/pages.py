@@ -24,9 +24,12 @@ CONTENTS = """
 :maxdepth: 1
 :caption: In this book
 
+notebooks/book/student
+notebooks/book/teacher
+notebooks/book/author
+notebooks/book/operator
 notebooks/mnist_994_solved
 notebooks/*
-notebooks/book/class
 benchmarks/RESULTS
 ```
 """
