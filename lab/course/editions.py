@@ -178,21 +178,20 @@ def _naming() -> list[Path]:
 
 def main(arguments: Sequence[str]) -> str | None:
     """Do what a person typed. What is wrong, or None."""
+    action, *chosen = arguments or [""]
+    if action not in ("build", "check", "release"):
+        return __doc__
     try:
-        _act(*arguments)
-    except (LabError, KeyError, TypeError) as problem:
-        return f"error: {problem}" if isinstance(problem, LabError) else __doc__
+        if action == "release":
+            write_release()
+            return None
+        if action == "check":
+            check_release()
+        for name in chosen or names():
+            {"build": build, "check": check}[action](name)
+    except LabError as problem:
+        return f"error: {problem}"
     return None
-
-
-def _act(action: str, *chosen: str) -> None:
-    if action == "release":
-        write_release()
-        return
-    if action == "check":
-        check_release()
-    for name in chosen or names():
-        {"build": build, "check": check}[action](name)
 
 
 if __name__ == "__main__":
