@@ -71,8 +71,9 @@ bench: $(BENCH_READY) ## measure everything in benchmarks/RESULTS.md anew; QUICK
 	$(BIN)/python .ci/fetch_data.py $(SETS)
 	$(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick) $(PARTS:%=--part %)
 
+# TAG=v0.2.0 make dist: a release, which must be this version's. Read by the shell alone: a tag is any text.
 dist: $(TESTS_READY) ## the release, a wheel and a source archive in build/dist; installed where no clone is, and tried there
-	$(BIN)/python .ci/dist.py build/dist
+	$(BIN)/python .ci/dist.py build/dist "$$TAG"
 	$(BIN)/python .ci/fetch_data.py mnist
 	$(BIN)/python .ci/smoke.py build/dist/lab994-*.whl
 
