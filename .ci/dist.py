@@ -2,10 +2,10 @@
 
     .venv/bin/python .ci/dist.py [FOLDER [TAG]]       build/dist if you do not say
 
-The wheel is built twice, from the copy and from the source archive; they must be the same, byte for byte, and have every
-file of the folder lab. What it was built from, a commit or a tree with changes, is said, and the commit baked into both
-(lab._release.commit()). With TAG it is a release: the tag must be this version's, the tree the commit, and FOLDER gets
-CHANGES.md, what CHANGELOG.md says of it.
+The wheel is built twice, from the copy and from the source archive; they must be the same, byte for byte, and have
+every file of the folder lab. What it was built from, a commit or a tree with changes, is said, and the commit baked in
+(lab._release.commit()). With TAG it is a release: the tag must be this version's, the tree the commit, and FOLDER
+gets CHANGES.md, what CHANGELOG.md says of it.
 """
 
 import filecmp

@@ -51,7 +51,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This working tree as two releases, each with its tag, as `main`, ahead of both, and as the branch `autumn/26`."""
     folder = tmp_path_factory.mktemp("web") / "clone"
     records = [f"benchmarks/results/{part}.json" for part in ("experiments", "peak", "race", "small", "tiny")]
-    for name in ("pyproject.toml", "README.md", "LICENSE", *records, *REQUIREMENTS):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", *records, *REQUIREMENTS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(editions.ROOT / name, folder / name)
     shutil.copytree(editions.ROOT / "lab", folder / "lab", ignore=shutil.ignore_patterns("__pycache__"))
