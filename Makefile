@@ -14,7 +14,7 @@ BENCH_READY := $(VENV)/.bench-ready
 BOOK_READY := $(VENV)/.book-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all units data lint notebooks book links bench resolve clean
+.PHONY: help lab test test-all units data lint notebooks book links bench dist image resolve clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,17 @@ PARTS :=
 bench: $(BENCH_READY) ## measure everything in benchmarks/RESULTS.md anew; QUICK=1 for a taste, PARTS="race loop" for some
 	$(BIN)/python .ci/fetch_data.py $(SETS)
 	$(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick) $(PARTS:%=--part %)
+
+# TAG=v1.2.3 make dist: a release, which must be this version's. Read by the shell alone: a tag is any text.
+dist: $(TESTS_READY) ## the release, a wheel and a source archive in build/dist; installed where no clone is, and tried there
+	$(BIN)/python .ci/dist.py build/dist "$$TAG"
+	$(BIN)/python .ci/fetch_data.py mnist
+	$(BIN)/python .ci/smoke.py build/dist/lab994-*.whl
+
+IMAGE_OPTIONS :=
+image: $(TESTS_READY) ## a container image with the lab and MNIST, for a JupyterHub or to grade: with podman, docker or buildah
+	$(BIN)/python .ci/fetch_data.py mnist
+	$(BIN)/python .ci/image.py $(IMAGE_OPTIONS)
 
 resolve: $(TESTS_READY) ## ask the package index whether the pins can be installed on the first release of every Python
 	$(BIN)/python -m pytest -n 2 -m slow tests/test_house.py

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lab.submission import hand_in
     from lab.widgets import draw, explore, take_home
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["LabError", "__version__", "draw", "explore", "hand_in", "open_test", "take_home"]
 
 _torchvision.install()  # nothing, but where wheels are mixed

@@ -60,12 +60,10 @@ class _Commands(click.Group):
             sys.exit(WRONG)
         except OSError as error:
             _fail(_in_words(error), as_json)
+        except ModuleNotFoundError as error:
+            _fail(_missing(error), as_json)
         except Exception as error:  # whatever it is, it is not the person's work that falls short
-            what = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-            advice = (
-                "Please report this with what you typed and what LAB_DEBUG=1 in front of it prints (CONTRIBUTING.md)."
-            )
-            _fail(f"the lab itself fails: {what}. {advice}", as_json)
+            _fail(_own_fault(error), as_json)
 
 
 def _fail(message: str, as_json: bool, status: int = WRONG) -> NoReturn:
@@ -77,6 +75,23 @@ def _fail(message: str, as_json: bool, status: int = WRONG) -> NoReturn:
         _say(json.dumps({"error": message}))
     click.echo(harmless(f"error: {message}"), err=True)
     sys.exit(status)
+
+
+def _own_fault(error: Exception) -> str:
+    what = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+    advice = "Please report this with what you typed and what LAB_DEBUG=1 in front of it prints (CONTRIBUTING.md)."
+    return f"the lab itself fails: {what}. {advice}"
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """What a package is part of that `pip install lab994` alone does not bring."""
+    from lab.ready import extra_with
+
+    package = (error.name or "").partition(".")[0]
+    extra = extra_with(package)
+    if extra is None:
+        return _own_fault(error)
+    return f"{package} is not installed, which this needs: pip install 'lab994[{extra}]' brings it."
 
 
 def _in_words(error: OSError) -> str:

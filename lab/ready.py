@@ -107,6 +107,18 @@ def needs() -> list[Requirement]:
     return _on_this_python([line for line in lines if line])
 
 
+def extra_with(package: str) -> str | None:
+    """Which of the lab's extras brings a package: "grading"; None where none does, or the lab is not installed."""
+    try:
+        metadata = importlib.metadata.metadata("lab994")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    asked = [Requirement(line) for line in metadata.get_all("Requires-Dist") or []]
+    of_it = [each.marker for each in asked if each.name.lower() == package.lower() and each.marker is not None]
+    extras = metadata.get_all("Provides-Extra") or []
+    return next((extra for extra in extras if any(marker.evaluate({"extra": extra}) for marker in of_it)), None)
+
+
 def _needs_of(name: str) -> list[Requirement]:
     return _on_this_python(importlib.metadata.requires(name) or [])
 

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Clothes instead of digits
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/the-994-lab/the-994-lab/blob/main/notebooks/fashion.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/the-994-lab/the-994-lab/blob/v0.2.0/notebooks/fashion.ipynb)
 #
 # Fashion-MNIST (Zalando Research, 2017) was made to take the place of MNIST: as many images, as large, in ten
 # classes, but of clothes. You bring a network that can read digits, find out what it can't do here, and design one
@@ -29,7 +29,7 @@ quick = None  # a short run, to see that everything works; None: if the environm
 from importlib.util import find_spec
 
 if not find_spec("lab"):  # on Colab: fetch the lab, and replace nothing that is there
-    get_ipython().run_line_magic("pip", "install -q --no-deps git+https://github.com/the-994-lab/the-994-lab@main")
+    get_ipython().run_line_magic("pip", "install -q --no-deps git+https://github.com/the-994-lab/the-994-lab@v0.2.0")
     assert find_spec("lab"), "pip could not fetch the lab: is there a network? Run this cell again."
 
 import lab.classroom

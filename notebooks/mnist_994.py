@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 99.4 % on MNIST with fewer than 20,000 parameters
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/the-994-lab/the-994-lab/blob/main/notebooks/mnist_994.ipynb)
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/the-994-lab/the-994-lab/blob/v0.2.0/notebooks/mnist_994.ipynb)
 #
 # A network that reads handwritten digits is easy to make: a million parameters and an afternoon of training will do.
 # A *small* one that is right 994 times in 1,000 has to be understood. In this notebook you build one, and at every
@@ -35,7 +35,7 @@ quick = None  # a short run, to see that everything works; None: if the environm
 from importlib.util import find_spec
 
 if not find_spec("lab"):  # on Colab: fetch the lab, and replace nothing that is there
-    get_ipython().run_line_magic("pip", "install -q --no-deps git+https://github.com/the-994-lab/the-994-lab@main")
+    get_ipython().run_line_magic("pip", "install -q --no-deps git+https://github.com/the-994-lab/the-994-lab@v0.2.0")
     assert find_spec("lab"), "pip could not fetch the lab: is there a network? Run this cell again."
 
 import lab.classroom

@@ -558,6 +558,18 @@ def test_a_failure_with_json_prints_json():
 @pytest.mark.parametrize(
     ("error", "words"),
     [
+        (
+            ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy.orm"),
+            "error: sqlalchemy is not installed, which this needs: pip install 'lab994[grading]' brings it.",
+        ),
+        (
+            ModuleNotFoundError("No module named 'distributed'", name="distributed"),
+            "error: distributed is not installed, which this needs: pip install 'lab994[cluster]' brings it.",
+        ),
+        (
+            ModuleNotFoundError("No module named 'lab.gone'", name="lab.gone"),
+            "error: the lab itself fails: ModuleNotFoundError: No module named 'lab.gone'. Please report this",
+        ),
         (ZeroDivisionError("once"), "error: the lab itself fails: ZeroDivisionError: once. Please report this"),
         (OSError(28, "No space left on device", "net/x"), "error: net/x: No space left on device. Is the disk full"),
         (PermissionError(13, "Permission denied", "y"), "error: y: Permission denied."),

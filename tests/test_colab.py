@@ -26,7 +26,7 @@ from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
 import lab
-from lab import _hosted, ready
+from lab import _hosted, _release, ready
 from lab.course import editions
 
 COLAB = [
@@ -38,7 +38,9 @@ COLAB = [
 """What Colab has of what the lab, its notebooks and pip use, with all that these depend on."""
 LAB = "https://github.com/the-994-lab/the-994-lab"
 FORK = "https://github.com/a-student/my-lab"
-OF_THE_FORK = "9.9.9"
+TAG = _release.tag()
+BEFORE, AHEAD, OF_THE_FORK = "0.1.7", "8.8.8", "9.9.9"
+"""Versions: of an older release, of the main branch since the last one, of a fork's branch."""
 REQUIREMENTS = [f"{place}requirements.txt" for place in ("", "tests/", "benchmarks/", "notebooks/book/")]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Colab is Linux; links need rights on Windows")
@@ -46,21 +48,33 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Colab is Linux;
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This working tree, committed on the branch `main`, and on the branch `autumn/26` with another version."""
+    """This working tree as two releases, each with its tag, as `main`, ahead of both, and as the branch `autumn/26`."""
     folder = tmp_path_factory.mktemp("web") / "clone"
     records = [f"benchmarks/results/{part}.json" for part in ("experiments", "peak", "race", "small", "tiny")]
-    for name in ("pyproject.toml", "README.md", "LICENSE", *records, *REQUIREMENTS):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", *records, *REQUIREMENTS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(editions.ROOT / name, folder / name)
     shutil.copytree(editions.ROOT / "lab", folder / "lab", ignore=shutil.ignore_patterns("__pycache__"))
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    commit = [[*git, "add", "."], [*git, "commit", "-q", "-m", "all"]]
-    for command in ([*git, "init", "-q", "-b", "main"], *commit, [*git, "checkout", "-q", "-b", "autumn/26"]):
-        subprocess.run(command, cwd=folder, check=True)
     init = folder / "lab" / "__init__.py"
-    init.write_text(init.read_text().replace(f'"{lab.__version__}"', f'"{OF_THE_FORK}"'))
-    for command in commit:
-        subprocess.run(command, cwd=folder, check=True)
+    text = init.read_text()
+
+    def git(*arguments: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments], cwd=folder, check=True
+        )
+
+    def commit(version: str) -> None:
+        init.write_text(text.replace(f'"{lab.__version__}"', f'"{version}"'))
+        git("add", ".")
+        git("commit", "-q", "-m", version)
+
+    git("init", "-q", "-b", "main")
+    for release in (BEFORE, lab.__version__):
+        commit(release)
+        git("tag", f"v{release}")
+    commit(AHEAD)
+    git("checkout", "-q", "-b", "autumn/26")
+    commit(OF_THE_FORK)
     return folder
 
 
@@ -219,7 +233,7 @@ def test_the_lab_comes_from_the_fork_and_its_exercises_run(
     assert not [o.text for some in outputs for o in some if o.get("name") == "stderr"]
 
     first, second, *others = pips()  # the second run of the first cell asks for nothing
-    assert first == f"install -q --no-deps git+{LAB}@main"
+    assert first == f"install -q --no-deps git+{LAB}@{TAG}"
     assert second == f"install --quiet --no-deps git+{FORK}@autumn/26 --force-reinstall"
     asked = [word for call in others for word in call.split() if word[0] != "-" and word != "install"]
     there = _closure(COLAB)
@@ -241,6 +255,27 @@ def test_every_notebook_begins_with_the_same_few_lines(name: str) -> None:
     assert len([line for line in set_up()[0].splitlines() if line]) <= 6
 
 
+@pytest.mark.parametrize("name", editions.names())
+def test_every_notebook_fetches_the_release_it_belongs_to_and_so_does_its_copy(name: str) -> None:
+    handed_out = nbformat.read(editions.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    for source in (set_up(name)[0], "\n".join(cell.source for cell in handed_out.cells)):
+        assert source.count("git+") == source.count(f"git+{LAB}@{TAG}") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opened", [f"{LAB}/blob/main/notebooks/mnist_994.ipynb", "1aBcDeFgHiJkLmNoPqRsTuVwXyZ"])
+def test_an_older_release_s_notebook_keeps_its_lab_on_main_and_in_drive(
+    kernel: Path, web: Any, opened_from: Any, opened: str
+) -> None:
+    opened_from(quote(opened))
+    web(LAB)
+    older = set_up()[0].replace(TAG, f"v{BEFORE}")
+    outputs = execute(older, older, "print(lab.__version__)")
+    assert errors(outputs) == []
+    assert outputs[-1][0].text == f"{BEFORE}\n"
+    assert [call for call in pips() if "git+" in call] == [f"install -q --no-deps git+{LAB}@v{BEFORE}"]
+
+
 @pytest.mark.slow
 def test_a_copy_in_drive_keeps_what_its_cell_names_and_a_fork_out_of_reach_is_told_in_one_line(
     kernel: Path, web: Any, opened_from: Any
@@ -252,9 +287,9 @@ def test_a_copy_in_drive_keeps_what_its_cell_names_and_a_fork_out_of_reach_is_to
     assert version[0].text == f"{lab.__version__}\n"
     assert fork[0].ename == "NotReady"
     assert fork[0].traceback == [f"NotReady: {fork[0].evalue}"]
-    assert fork[0].evalue.startswith(f"pip could not fetch the lab from {FORK} (branch main)")
+    assert fork[0].evalue.startswith(f"pip could not fetch the lab from {FORK} (at main)")
     first, *others, last = pips()
-    assert first == f"install -q --no-deps git+{LAB}@main"
+    assert first == f"install -q --no-deps git+{LAB}@{TAG}"
     assert [call for call in others if "git+" in call] == []
     assert last == f"install --quiet --no-deps git+{FORK}@main --force-reinstall"
 
@@ -274,6 +309,7 @@ def test_without_a_network_it_says_so(kernel: Path, web: Any) -> None:
     [
         (quote(f"{FORK}/blob/autumn/26/notebooks/mnist_994.ipynb"), (FORK, "autumn/26")),
         (f"{LAB}/blob/main/notebooks/fashion.ipynb", (LAB, "main")),
+        (f"{LAB}/blob/v0.2.0/notebooks/fashion.ipynb", (LAB, "v0.2.0")),
         ("1aBcDeFgHiJkLmNoPqRsTuVwXyZ", None),
         (quote(f"{FORK}/blob/main/elsewhere/mnist_994.ipynb"), None),
         (quote("https://github.com/a/b;touch x/blob/c/notebooks/d.ipynb"), None),
@@ -341,7 +377,12 @@ def colab(monkeypatch: pytest.MonkeyPatch) -> Any:
     ("beside", "installed"),
     [
         (None, (LAB, "main")),  # a copy in Drive
+        (None, (LAB, "v0.1.7")),
         ((LAB, "main"), (LAB, "main")),
+        ((LAB, "main"), (LAB, "v0.1.7")),  # main is ahead of the notebook's release
+        ((LAB, "main"), (LAB, "v0.3.0rc1")),
+        ((LAB, "v0.1.7"), (LAB, "v0.1.7")),
+        ((FORK, "v0.1.7"), (FORK, "v0.1.7")),
         ((FORK, "main"), None),  # a clone
     ],
 )
@@ -351,9 +392,21 @@ def test_a_lab_that_stays(colab: Any, beside: Any, installed: Any) -> None:
     assert calls == []
 
 
-@pytest.mark.parametrize("beside", [(FORK, "main"), (LAB, "next")])
-def test_another_repository_or_branch_is_fetched_and_no_other_package(colab: Any, beside: tuple[str, str]) -> None:
-    calls = colab(beside, (LAB, "main"), beside)
+@pytest.mark.parametrize("installed", [(LAB, "main"), (LAB, TAG)])
+@pytest.mark.parametrize("beside", [(FORK, "main"), (FORK, TAG), (FORK, "autumn/26"), (LAB, "next"), (LAB, "v0.1.7")])
+def test_another_repository_branch_or_tag_is_fetched_and_no_other_package(
+    colab: Any, beside: tuple[str, str], installed: tuple[str, str]
+) -> None:
+    calls = colab(beside, installed, beside)
+    assert _hosted.renew() is True
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    assert calls == [[*pip, f"git+{'@'.join(beside)}", "--force-reinstall"]]
+
+
+@pytest.mark.parametrize("installed", [(LAB, "next"), (LAB, "voyage"), (LAB, ""), (FORK, "main"), (FORK, TAG)])
+def test_on_main_only_a_release_of_the_lab_stays(colab: Any, installed: tuple[str, str]) -> None:
+    beside = (LAB, "main")
+    calls = colab(beside, installed, beside)
     assert _hosted.renew() is True
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
     assert calls == [[*pip, f"git+{'@'.join(beside)}", "--force-reinstall"]]
@@ -364,7 +417,7 @@ def test_a_fork_that_pip_can_not_fetch(colab: Any) -> None:
     with pytest.raises(ready.NotReady) as error:
         _hosted.renew()
     assert str(error.value) == (
-        f"pip could not fetch the lab from {FORK} (branch main), where this notebook was opened: is there a network? "
+        f"pip could not fetch the lab from {FORK} (at main), where this notebook was opened: is there a network? "
         "Run this cell again.\nfatal: no route to host"
     )
 

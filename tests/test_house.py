@@ -1,10 +1,8 @@
-"""What holds the project together: its pins, its package."""
+"""What holds the project together: its pins. (Its package: test_release.py.)"""
 
 import importlib.util
-import shutil
 import subprocess
 import sys
-import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -12,8 +10,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-
-import lab
 
 ROOT = Path(__file__).parents[1]
 FIRST_OF_EACH = ("3.10.0", "3.11.0", "3.12.0", "3.13.0", "3.14.0")
@@ -80,25 +76,3 @@ def test_requirements_resolve_on_every_python(python):
     call = [sys.executable, "-m", "uv", "pip", "compile", "--no-config", "--quiet", "--python-version", python]
     result = subprocess.run([*call, *REQUIREMENTS, "-c", "constraints.txt"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-
-
-def test_the_package_has_every_module_and_file(tmp_path):
-    """Built as pip builds it, away from the clone: sub-packages, the page's files, rubrics, types, the version."""
-    results = [f"benchmarks/results/{part}.json" for part in ("experiments", "peak", "race", "small", "tiny")]
-    shipped = ["notebooks/mnist_994.py", "notebooks/fashion.py", *results]
-    for name in ("pyproject.toml", "README.md", *REQUIREMENTS, *shipped):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "lab", tmp_path / "lab", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    build = "from setuptools.build_meta import build_wheel; build_wheel('.')"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", build], cwd=tmp_path, check=True, capture_output=True)
-    wheel = tmp_path / f"lab994-{lab.__version__}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-    packed = {name for name in names if name.startswith("lab/")}
-    beside = {name.partition("/share/lab994/")[2] for name in names} - {""}
-    assert beside == set(shipped)
-    assert packed == {
-        f"lab/{p.relative_to(tmp_path / 'lab').as_posix()}" for p in (tmp_path / "lab").rglob("*") if p.is_file()
-    }
-    assert {"lab/py.typed", "lab/rubrics/mnist_994.toml", "lab/widgets/static/network.js"} <= packed

@@ -204,7 +204,7 @@ def _sight(thorough: bool) -> list[Finding]:
             "left": {"name": f"lab-doctor-{token}"},
             "answers": _answers(thorough),
             "writing": {"paths": [f"{LAB}/lab/__init__.py", "/hand-in/net.py", os.__file__, "/usr/lib/os-release"]},
-            "processes": {"canary": token, "pids": [marker.pid, os.getpid(), os.getppid()]},
+            "processes": {"canary": token, "pids": _outside(marker.pid)},
             "calls": {"numbers": _numbers()},
         }  # fmt: skip
         _seen({"left": given["left"]}, hand_in)
@@ -321,6 +321,11 @@ def _data_files() -> list[str]:
     with suppress(OSError):
         return [str(path.absolute()) for path, _ in zip(found, range(20), strict=False)]
     return []
+
+
+def _outside(marker: int) -> list[int]:
+    """Processes outside the sandbox. A container's first process has no parent: 0, which to a signal is one's own."""
+    return [pid for pid in (marker, os.getpid(), os.getppid()) if pid > 0]
 
 
 def _answers(thorough: bool) -> dict[str, Any]:

@@ -476,8 +476,8 @@ def bubblewrap() -> list[str]:
 
 
 _CONTAINER = (
-    "In a container: start it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined (Docker) or "
-    "--security-opt unmask=ALL (Podman)."
+    "In a container: start it with --security-opt seccomp=unconfined and --security-opt unmask=ALL (Podman), or with "
+    "--security-opt systempaths=unconfined --security-opt apparmor=unconfined (Docker)."
 )
 _REASONS = {
     "(ENOSPC)": "the system allows no more user namespaces. As root: sysctl -w user.max_user_namespaces=10000.",
@@ -487,6 +487,7 @@ _REASONS = {
     "root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a profile for bwrap in /etc/apparmor.d.",
     "loopback": "the system forbids namespaces to programs that it does not know, as Ubuntu does since 24.04. As root: "
     "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a profile for bwrap in /etc/apparmor.d.",
+    "set hostname": f"the system calls that make a sandbox are refused, as in a container. {_CONTAINER}",
     "mount proc": f"parts of /proc are hidden here, as in a container. {_CONTAINER}",
     "PR_SET_SECCOMP": "the kernel has no filter of system calls (CONFIG_SECCOMP_FILTER): take another machine.",
 }

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from lab import _place, _release
 from lab.course import editions
 from lab.course.editions import EditionError, solved_edition, student_edition
 from lab.course.execution import execute
@@ -196,10 +197,96 @@ def test_an_edition_that_differs_from_the_source_is_found(source: Path) -> None:
         editions.check("mnist_994")
 
 
-def test_without_a_clone_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_no_notebooks_are_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(editions, "NOTEBOOKS", tmp_path / "nowhere")
-    with pytest.raises(EditionError, match="run this in a clone"):
+    with pytest.raises(EditionError, match="install it anew, or run this in a clone"):
         solved_edition("mnist_994")
+
+
+def test_an_installed_lab_makes_editions_from_what_came_with_it_and_writes_none(
+    source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Beside it may lie notebooks, which are somebody else's."""
+    (tmp_path / "shipped").mkdir()
+    shipped = source.rename(tmp_path / "shipped" / "mine.py")
+    source.with_name("theirs.py").write_text(TINY)
+    monkeypatch.setattr(_place, "root", lambda: None)
+    monkeypatch.setattr(_place, "shipped", lambda folder, pattern: [shipped])
+    assert editions.names() == ["mine"]
+    assert "return 42" in solved_edition("mine").cells[1].source
+    for action in (lambda: editions.build("mine"), lambda: editions.check("mine"), editions.check_release):
+        with pytest.raises(EditionError, match="is not the lab's: run this in a clone"):
+            action()
+    with pytest.raises(EditionError, match="is not the lab's: run this in a clone"):
+        editions.write_release()
+    assert not list(tmp_path.rglob("*.ipynb"))
+
+
+# -- the release that they fetch --------------------------------------------------------------------------------------
+
+COLAB = "https://colab.research.google.com/github/the-994-lab/the-994-lab/blob"
+FETCH = "pip install git+https://github.com/the-994-lab/the-994-lab@"
+ELSEWHERE = """https://github.com/the-994-lab/the-994-lab/blob/main/lab/graph.py
+git+https://github.com/a-student/my-lab@main and uses: the-994-lab/the-994-lab/.github/workflows/grade.yml@0123
+"""
+
+
+@pytest.fixture
+def texts(source: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone's README, book and source, which name this lab's release, and much else."""
+    root = source.parent.parent
+    monkeypatch.setattr(editions, "ROOT", root)
+    (root / "notebooks" / "book").mkdir()
+    for name in ("README.md", "notebooks/book/class.md", "notebooks/mnist_994.py"):
+        text = f"[here]({COLAB}/{_release.tag()}/notebooks/a.ipynb), {FETCH}{_release.tag()}\n{ELSEWHERE}"
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize("name", ["README.md", "notebooks/book/class.md", "notebooks/mnist_994.py"])
+@pytest.mark.parametrize("place", [COLAB + "/{}/notebooks/a.ipynb", FETCH + "{}", FETCH + "{} --force"])
+@pytest.mark.parametrize("other", ["main", "v0.1.0", f"{_release.tag()}0", ""])
+def test_another_release_is_found_and_one_command_sets_it(
+    texts: Path, name: str, place: str, other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = (texts / name).read_text()
+    beside = {path: path.read_text() for path in texts.rglob("*") if path.is_file() and path != texts / name}
+    editions.check_release()
+    (texts / name).write_text(f"{place.format(other)}\n{right}")
+    with pytest.raises(EditionError) as error:
+        editions.check_release()
+    message = str(error.value)
+    assert message.startswith(
+        f"{name} names the lab's {other or 'main branch'}, and this lab is {_release.tag()}: run "
+    )
+    assert "python -m lab.course.editions release" in message
+    assert "make notebooks" in message
+    editions.write_release()
+    assert capsys.readouterr().out == f"{name}: {_release.tag()}\n"
+    editions.check_release()
+    assert (texts / name).read_text() == f"{place.format(_release.tag())}\n{right}"
+    assert {path: path.read_text() for path in beside} == beside
+
+
+def test_everything_that_is_committed_names_this_lab_s_release() -> None:
+    editions.check_release()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check", "cifar"], "error: there is no notebook 'cifar'"),
+        ([], "How a notebook's editions are made."),
+        (["publish"], "How a notebook's editions are made."),
+        (["check"], "error: README.md names the lab's v0.0.1"),
+        (["release"], None),
+    ],
+)
+def test_what_a_person_types(texts: Path, arguments: list[str], said: str | None) -> None:
+    if arguments == ["check"]:
+        (texts / "README.md").write_text(f"{FETCH}v0.0.1\n")
+    told = editions.main(arguments)
+    assert told is None if said is None else str(told).startswith(said)
 
 
 @pytest.mark.parametrize("name", ["cifar", "../notebooks/fashion", ""])

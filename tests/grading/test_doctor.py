@@ -31,6 +31,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_as_a_container_s_first_process_it_signals_none_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._outside(7) == [7, os.getpid(), os.getppid()]
+    monkeypatch.setattr(doctor.os, "getppid", lambda: 0)
+    assert doctor._outside(7) == [7, os.getpid()]
+
+
 def test_every_claim_holds_here_and_the_command_says_so() -> None:
     done = CliRunner().invoke(cli.main, ["doctor", "--json"])
     report = json.loads(done.stdout)

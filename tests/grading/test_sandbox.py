@@ -322,6 +322,7 @@ def test_without_libseccomp_it_says_so_and_goes_without_where_that_is_accepted(m
         ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", "apparmor_restrict_unprivileged_userns"),
         ("bwrap: No permissions to create new namespace, likely because …", "seccomp=unconfined"),
         ("bwrap: Creating new namespace failed: Operation not permitted", "seccomp=unconfined"),
+        ("bwrap: Can't set hostname to sandbox: Operation not permitted", "seccomp=unconfined"),
         ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", "systempaths=unconfined"),
     ],
 )
