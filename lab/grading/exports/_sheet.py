@@ -25,6 +25,9 @@ _DIGITS = 2
 """After the point, at most: what Canvas and Moodle show, and store or round to."""
 
 
+CHANGED = "{:,} of the grades differ from those that the file had."
+
+
 @dataclass(frozen=True)
 class Filled:
     """A worksheet that was filled in, or what else was made for a class."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab._terminal import harmless, printable
 from lab.grading.exports import ExportError
-from lab.grading.exports._sheet import Filled, Sheet, most_points, number, points_as, shown, ungraded, without
+from lab.grading.exports._sheet import CHANGED, Filled, Sheet, most_points, number, points_as, shown, ungraded, without
 from lab.grading.roster import plain
 from lab.grading.standing import Class
 
@@ -62,7 +62,7 @@ def filled(path: Path, found: Class, assignment: str | None, scale: bool) -> Fil
             changed += number(before) not in (None, number(after))
             cells[column] = after
             exported.append(id_)
-    notes = [f"{changed:,} of the grades differ from those that the file had."] if changed else []
+    notes = [CHANGED.format(changed)] if changed else []
     if points.is_scaled:
         notes.append(f"{points.ours:g} points in the lab are {points.theirs:g} in Canvas: all are converted.")
     strangers = tuple(shown(sheet.rows[place][1]) for place in matches.free)

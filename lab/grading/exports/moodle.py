@@ -21,7 +21,18 @@ from pathlib import Path
 from lab._terminal import harmless
 from lab.grading.exports import ExportError
 from lab.grading.exports._points import exact, passed, title_of
-from lab.grading.exports._sheet import Filled, Points, Sheet, most_points, number, points_as, shown, ungraded, without
+from lab.grading.exports._sheet import (
+    CHANGED,
+    Filled,
+    Points,
+    Sheet,
+    most_points,
+    number,
+    points_as,
+    shown,
+    ungraded,
+    without,
+)
 from lab.grading.roster import plain, same
 from lab.grading.standing import Class, Standing
 
@@ -55,7 +66,7 @@ def filled(path: Path, found: Class, scale: bool) -> Filled:
     rows = [cells for place, _ in sheet.rows for cells in [sheet.cells[place]]]
     points = points_as(path, rows[0][places.most], most_points(found), scale)
     matches, missing = sheet.matches(found), ungraded(found.standings)
-    exported, capped, kept_comments, lost = [], 0, 0, dict(matches.lost)
+    exported, changed, capped, kept_comments, lost = [], 0, 0, 0, dict(matches.lost)
     for one in found.standings:
         id_ = one.student.id
         if id_ not in matches.rows or id_ in missing:
@@ -66,19 +77,21 @@ def filled(path: Path, found: Class, scale: bool) -> Filled:
                 f"Moodle lets nobody change the grade ({harmless(cells[places.can_change][:40]) or 'it says so'})"
             )
             continue
-        cells[places.grade] = points.written(one.points, capped=True)
+        before, after = number(cells[places.grade]), points.written(one.points, capped=True)
+        changed += before not in (None, number(after))
+        cells[places.grade] = after
         capped += one.points > points.ours
         exported.append(id_)
         if places.comments is not None:
-            before = cells[places.comments].strip()
-            if before and before != "-" and not before.startswith(OURS):
+            said = cells[places.comments].strip()
+            if said not in ("", "-") and not said.startswith(OURS):
                 kept_comments += 1
             else:
                 cells[places.comments] = comment(one)
     strangers = tuple(shown(sheet.rows[place][1]) for place in matches.free)
     verbatim = {0, places.grade, *(() if places.comments is None else range(places.comments, len(rows[0])))}
     content = sheet.encoded(range(len(sheet.cells[0])), verbatim)
-    notes = _notes(points, capped, kept_comments, places)
+    notes = _notes(points, changed, capped, kept_comments, places)
     return Filled(content, tuple(exported), without(lost, missing), missing, (), strangers, tuple(notes))
 
 
@@ -98,7 +111,9 @@ def _one_line(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
-def _notes(points: Points, capped: int, kept: int, places: _Places) -> Iterator[str]:
+def _notes(points: Points, changed: int, capped: int, kept: int, places: _Places) -> Iterator[str]:
+    if changed:
+        yield CHANGED.format(changed)
     if points.is_scaled:
         yield f"{points.ours:g} points in the lab are {points.theirs:g} in Moodle: all are converted."
     if capped:

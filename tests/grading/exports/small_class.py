@@ -41,7 +41,9 @@ def without_grade(state: State, id_: str, name: str = "", message: str = "", ema
     """One who has none, or none but 0."""
     who = Student(id_, name, email)
     delivery = None if state == "missing" else Delivery(who, {"net.py": Path("net.py")}, SUBMITTED)
-    nothing = tuple(Item(one.kind, one.name, one.title, None, 0.0, one.max_points, "", "") for one in items((0, 0, 0, 0)))
+    nothing = tuple(
+        Item(one.kind, one.name, one.title, None, 0.0, one.max_points, "", "") for one in items((0, 0, 0, 0))
+    )
     return Standing(who, state, message, delivery, nothing)
 
 

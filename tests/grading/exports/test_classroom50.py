@@ -27,7 +27,7 @@ def of(one: Standing, run: Run = RUN) -> dict[str, Any]:
     found = json.loads(json.dumps(result(one, run)))
     jsonschema.Draft202012Validator(SCHEMA).validate(found)
     for part in (found, *found["tests"]):
-        assert type(part["score"]) is int and type(part["max-score"]) is int
+        assert {type(part["score"]), type(part["max-score"])} == {int}
         assert 0 <= part["score"] <= part["max-score"]
     return found
 
@@ -104,7 +104,9 @@ def test_a_grader_s_error_with_points_by_hand_has_these() -> None:
     assert (of(one)["score"], of(one)["max-score"]) == (20, 45)
 
 
-@pytest.mark.parametrize(("state", "told"), [("student error", "a syntax error"), ("missing", "Nothing was handed in.")])
+@pytest.mark.parametrize(
+    ("state", "told"), [("student error", "a syntax error"), ("missing", "Nothing was handed in.")]
+)
 def test_the_student_s_error_is_0_of_all_with_the_reason_first(state: Any, told: str) -> None:
     found = of(without_grade(state, "anna", message="a syntax error" if state == "student error" else ""))
     assert (found["score"], found["max-score"]) == (0, int(MOST))
@@ -116,7 +118,7 @@ def test_the_student_s_error_is_0_of_all_with_the_reason_first(state: Any, told:
 def test_hostile_texts_are_text() -> None:
     found = of(graded("anna", points=(0, 0, 0, 0), message=HOSTILE))
     text = json.dumps(found, ensure_ascii=False)
-    assert "\x1b" not in text and "\u202e" not in text
+    assert not {"\x1b", "\u202e"} & set(text)
     text.encode("utf-8")  # no lone surrogate
 
 
