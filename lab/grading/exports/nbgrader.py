@@ -12,8 +12,10 @@ they are known again; one that a person gave in nbgrader stays. What being late 
 nbgrader itself counts whoever handed in nothing as 0 points. Here they have no grade, and an empty cell.
 """
 
+import os
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -119,7 +121,9 @@ def _opened(path: Path) -> "Iterator[Gradebook]":
     if path.exists():
         _require_sqlite(path)
     try:
-        with Gradebook(f"sqlite:///{path.resolve()}", course_id="") as gradebook:
+        with _alembic_found():
+            gradebook = Gradebook(f"sqlite:///{path.resolve()}", course_id="")
+        with gradebook:
             gradebook.engine.dispose()
 
             @event.listens_for(gradebook.engine, "connect")
@@ -142,6 +146,17 @@ def _opened(path: Path) -> "Iterator[Gradebook]":
             f"{path} can't be written: {harmless(told)}. Is formgrader open, or was it made by another version of "
             "nbgrader (nbgrader db upgrade)? It is as it was."
         ) from error
+
+
+@contextmanager
+def _alembic_found() -> Iterator[None]:
+    """nbgrader calls the program `alembic` by its name for a new gradebook: this Python's comes first."""
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 def _require_sqlite(path: Path) -> None:
@@ -196,7 +211,7 @@ def _written(
     students, lost = _students(gradebook, path, found, missing, log)
     for one in found.standings:
         if one.student.id in students:
-            _grade(gradebook, name, students[one.student.id], one, places, log)
+            _grade(gradebook, path, name, students[one.student.id], one, places, log)
     exported = tuple(one.student.id for one in found.standings if one.student.id in students)
     return Filled(b"", exported, without(lost, missing), missing, (), (), tuple(_told(log, name)))
 
@@ -299,7 +314,13 @@ def _students(
 
 
 def _grade(
-    gradebook: "Gradebook", assignment: str, student: str, one: Standing, places: Sequence[_Place], log: _Log
+    gradebook: "Gradebook",
+    path: Path,
+    assignment: str,
+    student: str,
+    one: Standing,
+    places: Sequence[_Place],
+    log: _Log,
 ) -> None:
     """Write one student's points."""
     from nbgrader.api import MissingEntry
@@ -307,9 +328,12 @@ def _grade(
     try:
         submission = gradebook.find_submission(assignment, student)
     except MissingEntry:
-        submission = gradebook.add_submission(assignment, student)
-    if submission.timestamp is None and one.delivery is not None and one.delivery.submitted is not None:
-        submission.timestamp = _in_utc(one.delivery.submitted)
+        with gradebook.db.no_autoflush:  # nbgrader links what it has yet to add
+            submission = gradebook.add_submission(assignment, student)
+        # What lies in the course has its own time: formgrader takes a copy with another one for not graded.
+        own = path.parent / "submitted" / student / assignment
+        if one.delivery is not None and one.delivery.submitted is not None and not own.exists():
+            submission.timestamp = _in_utc(one.delivery.submitted)
     items = {item.id: item for item in one.items}
     whole = sum(item.points for item in one.items)
     for copy in submission.notebooks:
