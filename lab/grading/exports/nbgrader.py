@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab._terminal import harmless
 from lab.course.plan import answer_of
+from lab.grading._cells import cell as harmless_cell
 from lab.grading._cells import csv_text
 from lab.grading.exports import ExportError
 from lab.grading.exports._points import exact, passed, title_of, why_no_grade
@@ -39,6 +40,8 @@ HEADER = ("assignment", "duedate", "timestamp", "student_id", "last_name", "firs
 FILE = "gradebook.db"
 OURS = "[The 99.4 Lab]"
 """How a line begins that tells of points which a person gave in the lab."""
+_ID = re.compile(r"\w[\w.@+ -]{0,126}\w|\w")
+"""A student's id that is a folder's name, on any system, and a field of a CSV without quotes."""
 _NAMED = 10
 """Of a long list so many are named."""
 
@@ -306,11 +309,18 @@ def _students(
     matches = match(path, rows, graded)
     students = {id_: rows[place][0] for id_, place in matches.rows.items()}
     for one in graded:
-        if one.id in matches.unknown:
-            gradebook.add_student(one.id, last_name=one.name or None, email=one.email or None)
+        if one.id in matches.unknown and _ID.fullmatch(one.id):
+            gradebook.add_student(one.id, last_name=_bare(one.name), email=_bare(one.email))
             students[one.id] = one.id
             log.added.append(one.id)
-    return students, without(matches.lost, matches.unknown)
+    why = "nobody in the course is it, and the id is no name of a folder, which nbgrader makes of it"
+    return students, {id_: why if id_ in matches.unknown else told
+                      for id_, told in matches.lost.items() if id_ not in students}  # fmt: skip
+
+
+def _bare(text: str) -> str | None:
+    """A name for nbgrader, which quotes nothing in the CSV that it exports."""
+    return harmless_cell(re.sub(r"[,\"\s]+", " ", text).strip())[:128] or None
 
 
 def _grade(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shutil
 import sqlite3
 import sys
@@ -11,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+import test_nbgrader as programs
 from nbgrader.api import Gradebook
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
@@ -24,6 +27,7 @@ from lab.grading.standing import Class
 
 DUE = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
 NAME = "mnist_994"
+KEPT = ("out-size", "out-size-check", "grow", "grow-check")
 ANNA = graded("anna", "Anna Müller", "anna@uni.example", points=(1, 0, 10, 30), off=4.1, late_by="1 day late, 10 % off")
 CLASS = a_class(
     ANNA,
@@ -83,6 +87,14 @@ def exported(course: Path) -> dict[str, dict[str, str]]:
         CsvExportPlugin(to=str(course / "out.csv"), assignment=[NAME]).export(book)
     with open(course / "out.csv", encoding="utf-8", newline="") as file:
         return {row["student_id"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture
+def course_of_nbgrader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    (tmp_path / "source" / NAME).mkdir(parents=True)
+    (tmp_path / "nbgrader_config.py").write_text(programs.CONFIG)
+    return tmp_path
 
 
 # -- the CSV ----------------------------------------------------------------------------------------------------------
@@ -171,14 +183,14 @@ def test_formgrader_shows_the_same(course: Path) -> None:
 
 
 def test_students_are_found_by_their_address_or_added(course: Path) -> None:
-    found = a_class(graded("0043", "Ben B", "ben@uni.example"), graded("new", "=Noë", "noe@uni.example"))
+    found = a_class(graded("0043", "Ben B", "ben@uni.example"), graded("new", '=Noë, "N"\n', "noe@uni.example"))
     done = write(course, found, NAME, None, scale=False)
     assert done.exported == ("0043", "new")
     assert scores(course, "b123")["assignment-accuracy"][2] == 30
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
         assert {one.id for one in book.students} == {"b123", "anna", "other", "new"}
         noe = book.find_student("new")
-        assert (noe.last_name, noe.first_name, noe.email) == ("=Noë", None, "noe@uni.example")
+        assert (noe.last_name, noe.first_name, noe.email) == ("'=Noë N", None, "noe@uni.example")
         assert book.find_student("b123").first_name == "Ben"
     assert "1 students were added to the course: new." in done.notes
 
@@ -350,7 +362,48 @@ def test_without_nbgrader_it_says_how_to_get_it(course: Path, monkeypatch: pytes
 def test_hostile_texts_are_text_in_the_gradebook(course: Path) -> None:
     one = graded("anna", points=(0, 0, 0, 0), message=HOSTILE)
     one = replace(one, items=(marked(one.items[0], 0.5, HOSTILE), *one.items[1:]))
-    found: Class = a_class(one, graded("../evil", HOSTILE.encode("utf-8", "replace").decode()))
-    assert write(course, found, NAME, None, scale=False).exported == ("anna", "../evil")
+    found: Class = a_class(one, graded("noe", HOSTILE))
+    assert write(course, found, NAME, None, scale=False).exported == ("anna", "noe")
+    assert set(exported(course)) == {"anna", "b123", "other", "noe"}
     assert "\x1b" not in (comments(course, "anna")["accuracy"] or "")
     assert "\x1b" not in (comments(course, "anna")["out-size"] or "")
+
+
+@pytest.mark.parametrize(
+    "id_", ["../evil", "/evil", "..", "a,b", 'a"b', "a\nb", "=1+1", "-1", "a/b", "a\\b", "x" * 200]
+)
+def test_an_id_that_is_no_folder_s_name_is_not_added(course: Path, id_: str) -> None:
+    done = write(course, a_class(graded(id_), graded("anna")), NAME, None, scale=False)
+    assert done.exported == ("anna",)
+    assert "folder" in done.lost[id_]
+    assert set(exported(course)) == {"anna", "b123", "other"}
+
+
+@pytest.mark.slow
+def test_a_term_in_nbgrader_s_own_program(course_of_nbgrader: Path) -> None:
+    """Generated, exported to before and after `nbgrader autograde`, and exported by nbgrader."""
+    place, whole = course_of_nbgrader, programs.source()
+    cells = [cell for cell in whole.cells if cell.metadata.get("nbgrader", {}).get("grade_id", "") in KEPT]
+    whole.cells = [cell for cell in whole.cells if "setup" in cell.metadata.get("tags", [])] + cells
+    nbformat.write(whole, place / "source" / NAME / f"{NAME}.ipynb")
+    programs.nbgrader(place, "generate_assignment", NAME)
+    released = nbformat.read(place / "release" / NAME / f"{NAME}.ipynb", as_version=4)
+    programs.submit(place, "anna", released, {})
+    anna = replace(ANNA, items=(replace(ANNA.items[0], points=1.0), replace(ANNA.items[1], name="grow", max_points=1.0,
+                                                                            points=1.0), *ANNA.items[2:]))  # fmt: skip
+    write(place, a_class(anna), None, None, scale=False)
+    before = scores(place, "anna")
+    programs.nbgrader(place, "autograde", NAME)  # she left all open: of the exercises nbgrader gives her none
+    after = scores(place, "anna")
+    assert {name: of[2] for name, of in after.items()} == {
+        "out-size-check": 0, "grow-check": 0, "assignment-epochs": 10, "assignment-accuracy": 30
+    }  # fmt: skip
+    write(place, a_class(anna), None, None, scale=False)
+    assert scores(place, "anna") == before
+    programs.nbgrader(place, "export", "--to", "grades.csv")
+    with open(place / "grades.csv", encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (float(row["score"]), float(row["max_score"])) == (pytest.approx(anna.points), anna.max_points)
+    api = NbGraderAPI(CourseDirectory(root=str(place)))
+    (shown,) = api.get_submissions(NAME)
+    assert (shown["score"], shown["max_score"], shown["needs_manual_grade"]) == (42, 42, False)
