@@ -9,7 +9,7 @@ What is written is what the gradebook has; nothing is graded. Who has no grade g
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +20,7 @@ from lab._terminal import harmless
 from lab.grading.classwork import Place, opened
 from lab.grading.crowd import Settings, class_of
 from lab.grading.exports import ExportError, canvas, classroom50, github, gradescope, moodle, nbgrader
+from lab.grading.exports._points import exact, whole_points
 from lab.grading.exports._sheet import Filled, ungraded
 from lab.grading.pages import page_name
 from lab.grading.standing import Class, Standing
@@ -156,9 +157,9 @@ def _file(place: Place, found: Class, settings: Settings, wanted: Wanted) -> tup
 
 
 def _folder(out: Path, found: Class, settings: Settings, wanted: Wanted) -> Filled:
-    made_of = _maker(settings, wanted)
+    made_of = _maker(found, settings, wanted)
     missing = ungraded(found.standings)
-    documents, lost, notes = {}, {}, list[str]()
+    documents, lost = {}, {}
     for one in found.standings:
         if one.student.id in missing:
             continue
@@ -167,12 +168,12 @@ def _folder(out: Path, found: Class, settings: Settings, wanted: Wanted) -> Fill
         except ExportError as error:
             lost[one.student.id] = str(error)
     _replace(out, _FILE[wanted.to], documents)
-    if wanted.to == "classroom50":
-        notes = _beyond(found.standings)
-    return Filled(b"", tuple(documents), lost, missing, (), (), tuple(notes))
+    done = [one for one in found.standings if one.student.id in documents]
+    notes = tuple(_in_whole(done)) if wanted.to == "classroom50" else ()
+    return Filled(b"", tuple(documents), lost, missing, (), (), notes)
 
 
-def _maker(settings: Settings, wanted: Wanted) -> Any:
+def _maker(found: Class, settings: Settings, wanted: Wanted) -> Callable[[Standing], dict[str, Any]]:
     """From a standing to its document."""
     now = datetime.now(timezone.utc)
     if wanted.to == "github":
@@ -186,26 +187,29 @@ def _maker(settings: Settings, wanted: Wanted) -> Any:
             "--assignment NAME, both as its pages have them."
         )
     assignment = wanted.assignment
-    return lambda one: classroom50.result(one, _run(one, organisation, classroom, assignment, now))
+    in_groups = any(one.delivery is not None and one.delivery.partners for one in found.standings)
+    kind: classroom50.AssignmentType = "group" if in_groups else "individual"
+
+    def run(one: Standing) -> classroom50.Run:
+        """Which submission that is, as far as a class's gradebook knows it: not the commit, only when it was made."""
+        delivery, owner = one.delivery, one.student.id
+        if delivery is None or delivery.submitted is None:
+            raise ExportError("nobody says when it was handed in, which Classroom 50 needs to know")
+        commits = f"{_HOST}/{organisation}/{classroom}-{assignment}-{owner}/commits"
+        releases, moment = commits.replace("/commits", "/releases"), delivery.submitted.astimezone(timezone.utc)
+        tag = f"submit/{moment:%Y-%m-%dT%H-%M-%SZ}"
+        return classroom50.Run(classroom, assignment, kind, owner, tag, commits, releases, commits, moment, now)
+
+    return lambda one: classroom50.result(one, run(one))
 
 
-def _run(one: Standing, organisation: str, classroom: str, assignment: str, now: datetime) -> classroom50.Run:
-    """Which submission that is, as far as a class's gradebook knows it: not the commit, only when it was made."""
-    delivery = one.delivery
-    if delivery is None or delivery.submitted is None:
-        raise ExportError("nobody says when it was handed in, which Classroom 50 needs to know")
-    repository = f"{_HOST}/{organisation}/{classroom}-{assignment}-{one.student.id}"
-    moment = delivery.submitted.astimezone(timezone.utc)
-    kind: classroom50.AssignmentType = "group" if delivery.partners else "individual"
-    return classroom50.Run(
-        classroom, assignment, kind, one.student.id, f"submit/{moment:%Y-%m-%dT%H-%M-%SZ}", f"{repository}/commits",
-        f"{repository}/releases", f"{repository}/commits", moment, now,
-    )  # fmt: skip
-
-
-def _beyond(standings: Sequence[Standing]) -> list[str]:
-    above = [one.student.shown for one in standings if one.points > one.max_points]
-    return [f"{len(above):,} have more than all points, by hand: Classroom 50 takes no more."] if above else []
+def _in_whole(standings: Iterable[Standing]) -> Iterator[str]:
+    """What whole numbers, and none above the most, change."""
+    points = [(exact(one.points), exact(one.max_points)) for one in standings]
+    if rounded := sum(has != whole_points(has) for has, _ in points):
+        yield f"{rounded:,} of the scores are rounded to whole points."
+    if above := sum(has > most for has, most in points):
+        yield f"{above:,} have more than all points, by hand: Classroom 50 takes no more."
 
 
 def _replace(out: Path, name: str, documents: Mapping[str, Mapping[str, Any]]) -> None:

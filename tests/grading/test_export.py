@@ -8,9 +8,11 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 from made_up_class import a_class
@@ -19,9 +21,12 @@ from test_classwork import Here
 from lab.cli import main
 from lab.grading import classwork
 from lab.grading import export as exports
+from lab.grading.crowd import Settings
 from lab.grading.exports import canvas, moodle, nbgrader
-from lab.grading.exports._points import why_no_grade
-from lab.grading.standing import Class, Standing
+from lab.grading.exports._points import whole_points, why_no_grade
+from lab.grading.grade import Options
+from lab.grading.standing import Class, Standing, Student
+from lab.rules import load_rubric
 
 ROSTER = (
     "id,name,email\n0042,Anna Ä,anna@uni.example\n0043,=Ben,ben@uni.example\n0044,Zoë,zoe@uni.example\n"
@@ -240,15 +245,6 @@ def test_another_database_s_grades(grades: Path, tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere" / "nbgrader.csv").is_file()
 
 
-def test_a_repository_s_commit_gives_classroom_50_its_date(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = next(one for one in a_class(30).standings if one.state == "graded" and one.delivery is not None)
-    one = exports._run(found, "org", "ml", "lab", found.delivery.submitted)
-    assert one.owner == found.student.id
-    assert one.submission == f"submit/{found.delivery.submitted:%Y-%m-%dT%H-%M-%SZ}"
-    assert one.commit == f"https://github.com/org/ml-lab-{found.student.id}/commits"
-    assert one.assignment_type == "individual"
-
-
 # -- a whole class, there and back ------------------------------------------------------------------------------------
 
 
@@ -306,6 +302,33 @@ def test_moodle_there_and_back(whole: Class, tmp_path: Path) -> None:
             assert not re.search(r"<(?!br>)", row["Feedback comments"])
         else:
             assert (row["Grade"], row["Feedback comments"]) == ("", "")
+
+
+@pytest.mark.parametrize("in_groups", [False, True])
+def test_classroom_50_there_and_back(whole: Class, tmp_path: Path, in_groups: bool) -> None:
+    schema = json.loads((Path(__file__).parent / "exports" / "classroom50_result.schema.json").read_text("utf-8"))
+    if in_groups:
+        first = next(one for one in whole.standings if one.student.id in expected(whole) and one.delivery is not None)
+        partner = replace(first.delivery, partners=(Student("partner"),)) if first.delivery is not None else None
+        whole = replace(whole, standings=[replace(one, delivery=partner) if one is first else one
+                                          for one in whole.standings])  # fmt: skip
+    wanted = exports.Wanted("classroom50", assignment="lab", classroom="org/ml")
+    done = exports._folder(tmp_path / "out", whole, Settings(load_rubric(), Options()), wanted)
+    assert set(done.exported) == set(expected(whole))
+    found = {}
+    for path in (tmp_path / "out").glob("*/result.json"):
+        document = json.loads(path.read_bytes())
+        jsonschema.Draft202012Validator(schema).validate(document)
+        found[document["owner"]] = document
+    for id_, one in expected(whole).items():
+        assert found[id_]["score"] == whole_points(one.points)
+        assert found[id_]["assignment_type"] == ("group" if in_groups else "individual")
+        assert one.delivery is not None
+        assert found[id_]["submission"] == f"submit/{one.delivery.submitted:%Y-%m-%dT%H-%M-%SZ}"
+        assert found[id_]["commit"] == f"https://github.com/org/ml-lab-{id_}/commits"
+        assert found[id_]["release"] == f"https://github.com/org/ml-lab-{id_}/releases"
+    rounded = sum(one.points % 1 > 0 for one in expected(whole).values())
+    assert done.notes == (f"{rounded} of the scores are rounded to whole points.",)
 
 
 def test_nbgrader_there_and_back(whole: Class, tmp_path: Path) -> None:

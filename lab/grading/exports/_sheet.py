@@ -7,7 +7,7 @@ in two rows.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
@@ -115,16 +115,17 @@ class Sheet:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.table = Table(path)
-        self.cells = [list(cells) for _, cells in self.table.raw]  # the header first
-        width = len(self.cells[0])
-        wrong = [line for line, cells in self.table.raw if len(cells) != width]
-        if wrong:
-            raise ExportError(
-                f"{path}, line {wrong[0]}: it has not as many cells as the header has. Was it cut off, or changed by "
-                "hand? Download it again."
-            )
+        width = len(self.table.header)
         places = {line: place for place, (line, _) in enumerate(self.table.raw)}
-        self.rows = [(places[line], row) for line, row in self.table.known() if row]
+        self.rows = [(places[line], row) for line, row in self.table.known() if row]  # of students
+        for place, _ in self.rows:
+            line, cells = self.table.raw[place]
+            if len(cells) != width:
+                raise ExportError(
+                    f"{path}, line {line}: it has {len(cells)} cells, and the header {width}. Was it cut off, or "
+                    "changed by hand? Download it again."
+                )
+        self.cells = [[*cells, *[""] * width][:width] for _, cells in self.table.raw]  # the header first
 
     def matches(self, found: Class) -> Matches:
         """Who is in which of `rows`."""
@@ -184,18 +185,23 @@ class Points:
 
     def written(self, points: float, capped: bool) -> str:
         """The worksheet's text. capped: no more than the most."""
-        scaled = points if self.theirs is None or not self.ours else points * self.theirs / self.ours
-        if capped and self.theirs is not None:
-            scaled = min(scaled, self.theirs)
-        rounded = Decimal(repr(exact(scaled))).quantize(Decimal(1).scaleb(-_DIGITS), ROUND_HALF_UP)
+        rounded = Decimal(repr(self._scaled(points, capped))).quantize(Decimal(1).scaleb(-_DIGITS), ROUND_HALF_UP)
         text = f"{rounded.normalize():f}"
         whole, _, rest = text.partition(".")
         text = f"{whole}.{rest.ljust(self.digits, '0')}" if rest or self.digits else whole
         return text.replace(".", ",") if self.comma else text
 
-    @property
-    def is_scaled(self) -> bool:
-        return self.theirs is not None and self.theirs != self.ours
+    def told(self, platform: str, standings: Iterable[Standing], capped: bool) -> Iterator[str]:
+        """What a person has to know: that they are converted, or rounded."""
+        if self.theirs is not None and self.theirs != self.ours:
+            yield f"{self.ours:g} points in the lab are {self.theirs:g} in {platform}: all are converted."
+        rounded = sum(number(self.written(one.points, capped)) != self._scaled(one.points, capped) for one in standings)
+        if rounded:
+            yield f"{rounded:,} of the points are rounded to {_DIGITS} digits after the point."
+
+    def _scaled(self, points: float, capped: bool) -> float:
+        scaled = points if self.theirs is None or not self.ours else points * self.theirs / self.ours
+        return exact(min(scaled, self.theirs) if capped and self.theirs is not None else scaled)
 
 
 def points_as(path: Path, most: str, ours: float, scale: bool) -> Points:

@@ -63,8 +63,7 @@ def filled(path: Path, found: Class, assignment: str | None, scale: bool) -> Fil
             cells[column] = after
             exported.append(id_)
     notes = [CHANGED.format(changed)] if changed else []
-    if points.is_scaled:
-        notes.append(f"{points.ours:g} points in the lab are {points.theirs:g} in Canvas: all are converted.")
+    notes += points.told("Canvas", [one for one in found.standings if one.student.id in set(exported)], capped=False)
     strangers = tuple(shown(sheet.rows[place][1]) for place in matches.free)
     verbatim = [column, *(place for place in who if plain(sheet.cells[0][place]) == "id")]
     content = sheet.encoded([*who, column], verbatim)

@@ -91,8 +91,9 @@ def filled(path: Path, found: Class, scale: bool) -> Filled:
     strangers = tuple(shown(sheet.rows[place][1]) for place in matches.free)
     verbatim = {0, places.grade, *(() if places.comments is None else range(places.comments, len(rows[0])))}
     content = sheet.encoded(range(len(sheet.cells[0])), verbatim)
-    notes = _notes(points, changed, capped, kept_comments, places)
-    return Filled(content, tuple(exported), without(lost, missing), missing, (), strangers, tuple(notes))
+    done = [one for one in found.standings if one.student.id in set(exported)]
+    notes = (*_notes(points, changed, capped, kept_comments, places), *points.told("Moodle", done, capped=True))
+    return Filled(content, tuple(exported), without(lost, missing), missing, (), strangers, notes)
 
 
 def comment(one: Standing) -> str:
@@ -114,8 +115,6 @@ def _one_line(text: str) -> str:
 def _notes(points: Points, changed: int, capped: int, kept: int, places: _Places) -> Iterator[str]:
     if changed:
         yield CHANGED.format(changed)
-    if points.is_scaled:
-        yield f"{points.ours:g} points in the lab are {points.theirs:g} in Moodle: all are converted."
     if capped:
         yield f"{capped:,} have more than {points.ours:g} points, by hand: Moodle takes no more than its maximum."
     if kept:

@@ -136,7 +136,8 @@ def test_other_points_are_refused_unless_they_are_to_be_converted(tmp_path: Path
         filled(path, CLASS, scale=False)
     done = filled(path, CLASS, scale=True)
     assert imported(done.content) == {"4711": 91.11}
-    assert done.notes == ("45 points in the lab are 100 in Moodle: all are converted.",)
+    assert done.notes == ("45 points in the lab are 100 in Moodle: all are converted.",
+                          "1 of the points are rounded to 2 digits after the point.")  # fmt: skip
 
 
 def test_no_more_than_the_maximum_which_moodle_would_skip(tmp_path: Path) -> None:
