@@ -341,3 +341,40 @@ def test_nbgrader_there_and_back(whole: Class, tmp_path: Path) -> None:
             assert float(row["raw_score"]) - float(row["late_submission_penalty"]) == pytest.approx(one.points)
         else:
             assert row["score"] == ""
+
+
+# -- the file that was the roster is the one that is filled in --------------------------------------------------------
+
+
+def test_the_gradebook_of_canvas_that_was_the_roster(tmp_path: Path) -> None:
+    folder, roster = tmp_path / "in", tmp_path / "roster.csv"
+    folder.mkdir()
+    for name in ("aanna_1_1001_net.lab", "ben_LATE_2_1002_net.lab"):
+        (folder / name).write_text(name)
+    roster.write_text(CANVAS.replace('"Ä, Anna"', '"A, Anna"'), encoding="utf-8")
+    lab("grade", folder, "--out", tmp_path / "grades")
+    done = lab("export", tmp_path / "grades", "--to", "canvas", "--worksheet", roster)
+    assert done.exit_code == 1
+    assert "2 of 3 students" in done.stdout
+    back = {row["SIS User ID"]: row["Lab (7)"] for row in read(tmp_path / "grades" / "canvas-roster.csv")}
+    found = points(tmp_path / "grades")
+    assert back == {"": "101", "0042": found["0042"], "0043": found["0043"], "0044": ""}
+
+
+def test_the_worksheet_of_moodle_that_was_beside_the_hand_ins(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "Anna Ä_7_assignsubmission_file_").mkdir(parents=True)
+    (folder / "Anna Ä_7_assignsubmission_file_" / "net.lab").write_text("anna")
+    sheet = folder / "Grades-Lab-1.csv"
+    sheet.write_text(MOODLE, encoding="utf-8")
+    lab("grade", folder, "--out", tmp_path / "grades")
+    done = lab("export", tmp_path / "grades", "--to", "moodle", "--worksheet", sheet)
+    assert done.exit_code == 1, done.output
+    back = [row["Grade"] for row in read(tmp_path / "grades" / f"moodle-{sheet.name}")]
+    assert back == [points(tmp_path / "grades")["anna@uni.example"], ""]
+    assert "without a grade: Nobody (nobody@uni.example): handed in nothing" in done.stdout
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
