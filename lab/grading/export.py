@@ -179,7 +179,7 @@ def _maker(found: Class, settings: Settings, wanted: Wanted) -> Callable[[Standi
     if wanted.to == "github":
         return github.result
     if wanted.to == "gradescope":
-        return lambda one: gradescope.results(one, settings.rubric, now, one.result["provenance"].get("seconds", 0.0))
+        return lambda one: gradescope.results(one, settings.rubric, now, one.result.get("provenance", {}).get("seconds", 0.0))
     organisation, _, classroom = (wanted.classroom or "").partition("/")
     if not (organisation and classroom and wanted.assignment):
         raise ExportError(

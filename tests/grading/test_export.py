@@ -162,9 +162,10 @@ def test_who_is_in_the_worksheet_alone_or_in_the_class_alone_is_told(grades: Pat
 
 def test_points_by_hand_are_in_it(grades: Path) -> None:
     assert lab("mark", grades, "0045", "rule:accuracy", "12.5", "--comment", "By e-mail").exit_code == 0
-    lab("export", grades, "--to", "github")
-    found = json.loads((grades / "github" / "0045" / "result.json").read_bytes())
-    assert sum(test["score"] for test in found["tests"]) == 12.5
+    for form, name in (("github", "result.json"), ("gradescope", "results.json")):
+        lab("export", grades, "--to", form)
+        found = json.loads((grades / form / "0045" / name).read_bytes())
+        assert sum(test.get("score", 0) for test in found["tests"]) == 12.5
 
 
 def test_an_earlier_export_is_replaced_as_a_whole_and_nothing_else(grades: Path, tmp_path: Path) -> None:
