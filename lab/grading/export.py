@@ -179,7 +179,7 @@ def _maker(found: Class, settings: Settings, wanted: Wanted) -> Callable[[Standi
     if wanted.to == "github":
         return github.result
     if wanted.to == "gradescope":
-        return lambda one: gradescope.results(one, settings.rubric, now, one.result.get("provenance", {}).get("seconds", 0.0))
+        return lambda one: gradescope.results(one, settings.rubric, now, _seconds(one))
     organisation, _, classroom = (wanted.classroom or "").partition("/")
     if not (organisation and classroom and wanted.assignment):
         raise ExportError(
@@ -201,6 +201,11 @@ def _maker(found: Class, settings: Settings, wanted: Wanted) -> Callable[[Standi
         return classroom50.Run(classroom, assignment, kind, owner, tag, commits, releases, commits, moment, now)
 
     return lambda one: classroom50.result(one, run(one))
+
+
+def _seconds(one: Standing) -> float:
+    """That the grading took; 0 where there was none."""
+    return float(one.result.get("provenance", {}).get("seconds", 0.0))
 
 
 def _in_whole(standings: Iterable[Standing]) -> Iterator[str]:

@@ -182,26 +182,29 @@ class Points:
     theirs: float | None = None  # on the platform; None: it does not say
     digits: int = 0  # after the point, at least
     comma: bool = False  # in the place of the point
+    bonus: bool = True  # may somebody have more than there is?
 
-    def written(self, points: float, capped: bool) -> str:
-        """The worksheet's text. capped: no more than the most."""
-        rounded = Decimal(repr(self._scaled(points, capped))).quantize(Decimal(1).scaleb(-_DIGITS), ROUND_HALF_UP)
+    def written(self, points: float) -> str:
+        """The worksheet's text."""
+        rounded = Decimal(repr(self._scaled(points))).quantize(Decimal(1).scaleb(-_DIGITS), ROUND_HALF_UP)
         text = f"{rounded.normalize():f}"
         whole, _, rest = text.partition(".")
         text = f"{whole}.{rest.ljust(self.digits, '0')}" if rest or self.digits else whole
         return text.replace(".", ",") if self.comma else text
 
-    def told(self, platform: str, standings: Iterable[Standing], capped: bool) -> Iterator[str]:
+    def told(self, platform: str, standings: Iterable[Standing]) -> Iterator[str]:
         """What a person has to know: that they are converted, or rounded."""
         if self.theirs is not None and self.theirs != self.ours:
             yield f"{self.ours:g} points in the lab are {self.theirs:g} in {platform}: all are converted."
-        rounded = sum(number(self.written(one.points, capped)) != self._scaled(one.points, capped) for one in standings)
+        rounded = sum(number(self.written(one.points)) != self._scaled(one.points) for one in standings)
         if rounded:
             yield f"{rounded:,} of the points are rounded to {_DIGITS} digits after the point."
 
-    def _scaled(self, points: float, capped: bool) -> float:
-        scaled = points if self.theirs is None or not self.ours else points * self.theirs / self.ours
-        return exact(min(scaled, self.theirs) if capped and self.theirs is not None else scaled)
+    def _scaled(self, points: float) -> float:
+        if self.theirs is None or not self.ours:
+            return exact(points)
+        scaled = points * self.theirs / self.ours
+        return exact(scaled if self.bonus else min(scaled, self.theirs))
 
 
 def points_as(path: Path, most: str, ours: float, scale: bool) -> Points:

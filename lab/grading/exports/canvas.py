@@ -58,12 +58,12 @@ def filled(path: Path, found: Class, assignment: str | None, scale: bool) -> Fil
         elif before.casefold() == NOT_ASSIGNED:
             lost[id_] = "Canvas has not assigned it to them (N/A)"
         else:
-            after = points.written(one.points, capped=False)
+            after = points.written(one.points)
             changed += number(before) not in (None, number(after))
             cells[column] = after
             exported.append(id_)
     notes = [CHANGED.format(changed)] if changed else []
-    notes += points.told("Canvas", [one for one in found.standings if one.student.id in set(exported)], capped=False)
+    notes += points.told("Canvas", [one for one in found.standings if one.student.id in set(exported)])
     strangers = tuple(shown(sheet.rows[place][1]) for place in matches.free)
     verbatim = [column, *(place for place in who if plain(sheet.cells[0][place]) == "id")]
     content = sheet.encoded([*who, column], verbatim)

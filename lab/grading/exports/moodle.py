@@ -15,7 +15,7 @@ maximum has. A number above the maximum is left out by Moodle without a word, so
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab._terminal import harmless
@@ -64,7 +64,7 @@ def filled(path: Path, found: Class, scale: bool) -> Filled:
     sheet = Sheet(path)
     places = _places(sheet)
     rows = [cells for place, _ in sheet.rows for cells in [sheet.cells[place]]]
-    points = points_as(path, rows[0][places.most], most_points(found), scale)
+    points = replace(points_as(path, rows[0][places.most], most_points(found), scale), bonus=False)
     matches, missing = sheet.matches(found), ungraded(found.standings)
     exported, changed, capped, kept_comments, lost = [], 0, 0, 0, dict(matches.lost)
     for one in found.standings:
@@ -77,7 +77,7 @@ def filled(path: Path, found: Class, scale: bool) -> Filled:
                 f"Moodle lets nobody change the grade ({harmless(cells[places.can_change][:40]) or 'it says so'})"
             )
             continue
-        before, after = number(cells[places.grade]), points.written(one.points, capped=True)
+        before, after = number(cells[places.grade]), points.written(one.points)
         changed += before not in (None, number(after))
         cells[places.grade] = after
         capped += one.points > points.ours
@@ -92,7 +92,7 @@ def filled(path: Path, found: Class, scale: bool) -> Filled:
     verbatim = {0, places.grade, *(() if places.comments is None else range(places.comments, len(rows[0])))}
     content = sheet.encoded(range(len(sheet.cells[0])), verbatim)
     done = [one for one in found.standings if one.student.id in set(exported)]
-    notes = (*_notes(points, changed, capped, kept_comments, places), *points.told("Moodle", done, capped=True))
+    notes = (*_notes(points, changed, capped, kept_comments, places), *points.told("Moodle", done))
     return Filled(content, tuple(exported), without(lost, missing), missing, (), strangers, notes)
 
 

@@ -18,7 +18,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 HEADER = ("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email",
           "raw_score", "late_submission_penalty", "score", "max_score")  # fmt: skip
 FILE = "gradebook.db"
+_NEW = "{} is new. Where nbgrader_config.py names another database (db_url), nbgrader will not look there."
 OURS = "[The 99.4 Lab]"
 """How a line begins that tells of points which a person gave in the lab."""
 _ID = re.compile(r"\w[\w.@+ -]{0,126}\w|\w")
@@ -92,12 +93,12 @@ def write(course: Path, found: Class, assignment: str | None, due: datetime | No
     is_new = not path.exists()
     try:
         with _opened(path) as gradebook:
-            notes = _notes(course, path)
-            return _written(gradebook, path, found, assignment, due, scale, notes)
+            done = _written(gradebook, path, found, assignment, due, scale)
     except BaseException:
         if is_new:
             path.unlink(missing_ok=True)
         raise
+    return replace(done, notes=(_NEW.format(path), *done.notes)) if is_new else done
 
 
 def _gradebook(course: Path) -> Path:
@@ -179,10 +180,6 @@ def _require_sqlite(path: Path) -> None:
         raise ExportError(f"{path} is no gradebook of nbgrader: it has no table submitted_assignment.")
 
 
-def _notes(course: Path, path: Path) -> list[str]:
-    return [] if path.parent == course else [f"{path} was taken for the whole course's gradebook."]
-
-
 @dataclass
 class _Place:
     """Where an item's points and comments go."""
@@ -200,28 +197,26 @@ class _Log:
 
     added: list[str] = field(default_factory=list)  # students
     kept: list[str] = field(default_factory=list)  # points by hand
-    notes: list[str] = field(default_factory=list)
 
 
 def _written(
-    gradebook: "Gradebook", path: Path, found: Class, assignment: str | None, due: datetime | None, scale: bool,
-    notes: list[str],
-) -> Filled:  # fmt: skip
+    gradebook: "Gradebook", path: Path, found: Class, assignment: str | None, due: datetime | None, scale: bool
+) -> Filled:
     name = _assignment(gradebook, path, assignment, due)
     missing = ungraded(found.standings)
     places = _places(gradebook, name, found, scale, path)
-    log = _Log(notes=notes)
+    log = _Log()
     students, lost = _students(gradebook, path, found, missing, log)
     for one in found.standings:
         if one.student.id in students:
             _grade(gradebook, path, name, students[one.student.id], one, places, log)
     exported = tuple(one.student.id for one in found.standings if one.student.id in students)
-    return Filled(b"", exported, without(lost, missing), missing, (), (), tuple(_told(log, name)))
+    return Filled(b"", exported, without(lost, missing), missing, (), (), tuple(_told(log, path, name)))
 
 
-def _told(log: _Log, assignment: str) -> Iterator[str]:
-    yield from log.notes
-    yield f"assignment {harmless(assignment)}."
+def _told(log: _Log, path: Path, assignment: str) -> Iterator[str]:
+    if not (path.parent / "source" / assignment).is_dir():
+        yield f"formgrader shows an assignment only where the course has its folder, source/{harmless(assignment)}."
     if log.added:
         yield f"{len(log.added):,} students were added to the course: {_some(log.added)}."
     if log.kept:

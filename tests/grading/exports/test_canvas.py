@@ -143,6 +143,23 @@ def test_a_fraction_as_the_file_writes_fractions(tmp_path: Path, possible: str, 
     assert imported(done.content) == {"17": written.replace(",", ".")}
 
 
+def test_a_half_of_a_hundredth_is_rounded_up(tmp_path: Path) -> None:
+    done = filled(gradebook(tmp_path, ANNA), a_class(graded("0042", points=(0.125, 0, 10, 30))), "4711", scale=False)
+    assert imported(done.content) == {"17": "40.13"}
+    assert done.notes == ("1 of the points are rounded to 2 digits after the point.",)
+
+
+def test_what_canvas_works_out_is_no_assignment(tmp_path: Path) -> None:
+    header = HEADER.replace("Other (4712)", "Unposted Final Score (2026)")
+    done = filled(gradebook(tmp_path, ANNA, header=header), CLASS, None, scale=False)
+    assert imported(done.content) == {"17": "41"}
+
+
+def test_a_cell_of_the_assignment_that_stays_is_to_the_letter(tmp_path: Path) -> None:
+    done = filled(gradebook(tmp_path, LI.replace("12.5", "-complete")), CLASS, "4711", scale=False)
+    assert imported(done.content) == {"19": "-complete"}
+
+
 def test_bonus_points_stay_bonus_points(tmp_path: Path) -> None:
     one = graded("0042")
     one = replace(one, items=(marked(one.items[0], 6.0), *one.items[1:]))

@@ -44,6 +44,13 @@ def test_all_points_pass() -> None:
     assert of(graded("anna"))["status"] == "pass"
 
 
+def test_a_part_of_the_points_does_not_pass_though_all_is_passed() -> None:
+    one = graded("anna")
+    less = replace(one, items=(replace(one.items[0], points=0.5), *one.items[1:]))  # passed, and worth less
+    assert [test["status"] for test in of(less)["tests"]] == ["pass"] * 4
+    assert of(less)["status"] == "fail"
+
+
 def test_being_late_is_a_test_below_0_so_that_the_sum_is_what_counts() -> None:
     one = graded("anna", off=4.5, late_by="1 day late, 10 % off")
     found = of(one)

@@ -142,7 +142,7 @@ def test_points_go_to_the_cells_of_the_checks_and_rules_get_their_own(course: Pa
     done = write(course, CLASS, None, DUE, scale=False)
     assert done.exported == EXPORTED
     assert list(done.ungraded) == ["li", "zoe"]
-    assert done.lost == {}
+    assert (done.lost, done.notes) == ({}, ("2 students were added to the course: ben, yan.",))
     assert scores(course, "anna") == {
         "out-size-check": (1, None, 1, False), "accuracy-check": (0, None, 0, False), "essay": (None, None, 0, True),
         "assignment-epochs": (10, None, 10, False), "assignment-accuracy": (30, None, 30, False),
@@ -283,6 +283,7 @@ def test_an_assignment_that_is_not_there_is_made(course: Path) -> None:
         assert [notebook.name for notebook in made.notebooks] == ["second"]
         assert len(book.assignments) == 2
         assert book.find_submission("second", "anna").score == 41
+    assert done.notes[0].endswith("source/second.")
     assert scores(course, "anna", "second")["accuracy-check"] == (0, None, 0, False)
 
 
@@ -292,7 +293,7 @@ def test_a_course_without_a_gradebook_gets_one(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"assignments none: say which with --assignment"):
         write(tmp_path, CLASS, None, None, scale=False)
     assert not (tmp_path / "gradebook.db").exists()
-    write(tmp_path, CLASS, NAME, None, scale=False)
+    assert "is new" in write(tmp_path, CLASS, NAME, None, scale=False).notes[0]
     assert exported(tmp_path)["anna"]["score"] == str(41 - 4.1)
 
 
