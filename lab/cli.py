@@ -652,6 +652,41 @@ def forget(grades: Path, student: str, as_json: bool, **place: Any) -> None:
         _say("\n".join([*(change.line() for change in changes), f"{grades} holds nothing of {student} any more."]))
 
 
+_GIVEN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@main.command()
+@click.argument("grades", type=_FOLDER)
+@click.option("--to", required=True, help="gradescope, classroom50, github, nbgrader, canvas or moodle.")
+@click.option("--worksheet", type=_GIVEN_FILE, help="Of Canvas or Moodle: its CSV, as you downloaded it.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file or folder to write; one in GRADES if not said.")
+@click.option("--course", type=click.Path(exists=True, path_type=Path), help="Of nbgrader: write into this course.")
+@click.option("--assignment", help="What the assignment is called there, where it has several.")
+@click.option("--classroom", metavar="ORG/NAME", help="Of Classroom 50: the organisation and the classroom.")
+@click.option("--scale", is_flag=True, help="Convert the points where the platform gives another number of them.")
+@click.option("--gradebook", "url", metavar="URL", help="A database in place of the file in GRADES.")
+@_as_json
+def export(grades: Path, to: str, url: str | None, as_json: bool, **asked: Any) -> None:
+    """Write the grades of the class in GRADES as a platform takes them.
+
+    Canvas and Moodle: fills in the file that you downloaded there, and writes another one. nbgrader: a CSV, or with
+    --course the course's own gradebook. Gradescope, Classroom 50, GitHub: a folder with a file for each student.
+
+    Who has no grade gets none, and never a 0. Status 0 if all of the class are in it, 1 if somebody is not found there
+    or has no grade.
+    """
+    from lab.grading.classwork import Place
+    from lab.grading.export import FORMS, Wanted
+    from lab.grading.export import export as exported
+
+    form = next((one for one in FORMS if one == to), None)
+    if form is None:
+        raise click.UsageError(f"--to is one of {', '.join(FORMS)}, and not {harmless(to)!r}.")
+    done = exported(Place(grades, url), Wanted(form, **asked))
+    _say(json.dumps(done.to_dict(), indent=1) if as_json else "\n".join(done.lines()))
+    sys.exit(0 if done.complete else 1)
+
+
 @main.group()
 def autograde() -> None:
     """Grade one hand-in where a platform runs it, and answer in that platform's own form."""

@@ -281,6 +281,13 @@ def _settings(book: Gradebook) -> Settings:
     return Settings.from_dict(found)
 
 
+@contextmanager
+def opened(place: Place) -> Iterator[tuple[Gradebook, Settings]]:
+    """The gradebook that is there, and how the class was graded. Raises ClassError, GradebookError."""
+    with _existing(place) as book:
+        yield book, _settings(book)
+
+
 def _check_judge(settings: Settings, place: Place) -> None:
     """Raise ClassError where the class was graded by another lab: one student would be judged as no other is."""
     if settings.judge != (here := judge_version()):

@@ -8,12 +8,13 @@ address with addresses. Texts are the same if they are so as Unicode has them (N
 students that the same text fits are none.
 """
 
+import codecs
 import csv
 import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,17 +239,39 @@ def _student(row: Mapping[str, str]) -> Student:
     return Student(written(id_), written(name), written(row.get("email", "")))
 
 
+@dataclass(frozen=True)
+class Form:
+    """How a CSV file is written, so that another one can be written alike."""
+
+    encoding: str  # with its mark at the beginning, where there is one: "utf-8-sig"
+    delimiter: str
+    line_end: str
+    first: str = ""  # a line before the table, for Excel: "sep=;"
+
+    def encoded(self, rows: Iterable[Sequence[str]]) -> bytes:
+        """A file of these rows; every field is quoted. A lone surrogate becomes a "?"."""
+        text = io.StringIO()
+        text.write(f"{self.first}{self.line_end}" if self.first else "")
+        csv.writer(text, delimiter=self.delimiter, lineterminator=self.line_end, quoting=csv.QUOTE_ALL).writerows(rows)
+        return text.getvalue().encode("utf-8", "replace").decode().encode(self.encoding)
+
+
 class Table:
-    """A CSV file as somebody's spreadsheet or platform wrote it."""
+    """A CSV file as somebody's spreadsheet or platform wrote it.
+
+    raw: each row that is not empty with its line, the header first, to the letter; `rows` the same without the header,
+    and without the spaces around a cell.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises InboxError for what is no table."""
         self.path = path
-        lines = list(_rows(path))
+        self.form, self.raw = _read(path)
+        lines = [(line, [cell.strip() for cell in cells]) for line, cells in self.raw]
         if not lines:
             raise InboxError(f"{path} is empty: the first line should name the columns (id, name, email).")
         self.header = lines[0][1]
-        self.rows = [(line, cells) for line, cells in lines[1:] if any(cells)]
+        self.rows = lines[1:]
         self.kinds = self._kinds()
 
     def _kinds(self) -> dict[str, int]:
@@ -317,28 +340,32 @@ def plain(header: str) -> str:
     return " ".join(re.sub(r"[\W_]", " ", text).split())
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each row that is not empty, with its line."""
-    text = _decoded(path)
+def _read(path: Path) -> tuple[Form, list[tuple[int, list[str]]]]:
+    """How the file is written; and each row that is not empty, with its line."""
+    text, encoding = _decoded(path)
     lines = text.splitlines()
-    delimiter = ","
+    delimiter, first = ",", ""
     if lines and (match := re.fullmatch(r"\s*sep=(.)\s*", lines[0])):  # a line for Excel
-        delimiter, text = match[1], "\n" + text.partition("\n")[2]
+        delimiter, first, text = match[1], lines[0], "\n" + text.partition("\n")[2]
     elif lines:
         bare = re.sub(r'"[^"]*"', "", next(filter(str.strip, lines), ""))
         delimiter = max(",;\t", key=bare.count)
+    line_end = "\r\n" if "\r\n" in text else "\n" if "\n" in text else "\r" if "\r" in text else "\n"
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    found = []
     try:
         for number, cells in enumerate(reader):
             if number > MAX_ROWS:
                 raise InboxError(f"{path} has more than {MAX_ROWS:,} rows: that is no class.")
             if any(cell.strip() for cell in cells):
-                yield reader.line_num, [cell.strip() for cell in cells]
+                found.append((reader.line_num, cells))
     except csv.Error as error:
         raise InboxError(f"{path} is no table, in line {reader.line_num}: {error}. Save it as CSV.") from error
+    return Form(encoding, delimiter, line_end, first), found
 
 
-def _decoded(path: Path) -> str:
+def _decoded(path: Path) -> tuple[str, str]:
+    """The file's text, and how it is encoded."""
     if path.is_symlink():
         raise InboxError(f"{path} is a link: name the file itself.")
     try:
@@ -346,7 +373,8 @@ def _decoded(path: Path) -> str:
     except (OSError, FileError) as error:
         raise InboxError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
     encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    marked = encoding == "utf-16" or content.startswith(codecs.BOM_UTF8)
     try:
-        return content.decode(encoding)
+        return content.decode(encoding), encoding if marked else "utf-8"
     except UnicodeDecodeError as error:
         raise InboxError(f"{path} is neither UTF-8 nor UTF-16: save it as CSV UTF-8.") from error
