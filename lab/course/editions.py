@@ -19,6 +19,7 @@ import nbformat
 from lab import _place
 from lab._files import write_whole
 from lab.course.execution import execute
+from lab.course.student_copy import notebook_of, student_copy
 from lab.errors import LabError
 
 ROOT = _place.PACKAGE.parent
@@ -49,28 +50,14 @@ def solved_edition(name: str) -> nbformat.NotebookNode:
 
 
 def student_edition(name: str) -> nbformat.NotebookNode:
-    """The source with a stub in place of every solution, made by nbgrader's own machinery. Raises EditionError."""
-    from nbgrader.preprocessors import ClearSolutions
-
-    notebook: nbformat.NotebookNode = ClearSolutions(enforce_metadata=True).preprocess(_source(name), {})[0]
-    return notebook
+    """The source with a stub in place of every solution, as nbgrader makes it. Raises EditionError, SolutionError."""
+    return student_copy(_source(name))
 
 
 def _source(name: str) -> nbformat.NotebookNode:
-    import jupytext
-
     if name not in names():
         raise EditionError(f"there is no notebook {name!r}: take {', '.join(names())}.")
-    notebook: nbformat.NotebookNode = jupytext.read(NOTEBOOKS / f"{name}.py")
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
-    for index, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{index:03d}"  # random ids would change with every build
-    return notebook
+    return notebook_of(NOTEBOOKS / f"{name}.py")
 
 
 def build(name: str) -> None:

@@ -43,7 +43,8 @@ _VIEWS = ("cli.py", "plots.py", "widgets/", "grading/crowd.py", "grading/gradebo
           "grading/_entries.py", "grading/_commits.py", "grading/_gradescope.py", "grading/_moments.py",
           "grading/_worksheet.py",
           "grading/classwork.py", "grading/otter.py", "grading/nbgrader.py", "grading/alone.py", "grading/_cells.py",
-          "grading/exports/", "grading/autograde/", "course/starting.py", "course/starter/", "_release.py")  # fmt: skip
+          "grading/exports/", "grading/autograde/", "course/starting.py", "course/starter/",
+          "course/student_copy.py", "_release.py")  # fmt: skip
 """What decides nothing: a change there makes no other judge."""
 _ONE = threading.Lock()
 """One job at a time in a process: PyTorch's threads are the process's."""
