@@ -743,7 +743,7 @@ def otter(name: str, out: Path | None) -> None:
     "kinds",
     multiple=True,
     type=click.Choice(["github", "gitlab", "compose", "none"]),
-    help="What grades each push: github (if you do not say), gitlab, compose (docker or podman), none. May be repeated.",
+    help="What grades: github (if you do not say), gitlab, compose (docker or podman) or none. May be repeated.",
 )
 @click.option("--repository", metavar="OWNER/NAME", help="Where it will be, for the badge; git's remote if not said.")
 @click.option("--lab-commit", metavar="SHA", help="The lab's commit that grades; this lab's own if you do not say.")

@@ -115,7 +115,9 @@ class _Runner:
         uploaded = {path.name: path for path in self.artifacts.iterdir()}
         return Done(self.done, outputs, summary, uploaded, self.workspace)
 
-    def steps(self, steps: list[dict[str, Any]], inputs: Mapping[str, Any], action: Path | None = None) -> dict[str, Step]:
+    def steps(
+        self, steps: list[dict[str, Any]], inputs: Mapping[str, Any], action: Path | None = None
+    ) -> dict[str, Step]:
         """Run them in order; after a failure those alone that ask for it."""
         known: dict[str, Step] = {}
         failed = False
@@ -150,7 +152,9 @@ class _Runner:
             folder = ROOT / action.removeprefix("$/")
             read = yaml.safe_load((folder / "action.yml").read_text(encoding="utf-8"))
             before = len(self.done)
-            inner = self.steps(read["runs"]["steps"], {k: v["default"] for k, v in read["inputs"].items()} | given, folder)
+            inner = self.steps(
+                read["runs"]["steps"], {k: v["default"] for k, v in read["inputs"].items()} | given, folder
+            )
             made.outputs = {k: self.filled(v["value"], given, inner) for k, v in read["outputs"].items()}
             broken = any(one.outcome == "failure" for one in self.done[before:])
             made.outcome = "failure" if broken else "success"
@@ -224,7 +228,9 @@ def commands(printed: str) -> list[Command]:
     """
     found, word = list[Command](), ""
     for line in re.split(r"\r\n|\n|\r", printed):
-        match = re.match(r"::([\w-]+)(?: (.*?))?::(.*)", line.strip()) or re.search(r"##\[([\w-]+)(?: (.*?))?\](.*)", line)
+        match = re.match(r"::([\w-]+)(?: (.*?))?::(.*)", line.strip()) or re.search(
+            r"##\[([\w-]+)(?: (.*?))?\](.*)", line
+        )
         if match is None:
             continue
         if word:

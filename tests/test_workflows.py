@@ -15,6 +15,7 @@ import pytest
 import yaml
 from actions import ROOT, SECRETS, commit, run_called, shared
 
+from lab._release import REPOSITORY
 from lab.course.copies import grade_id_of, is_answer
 from lab.course.editions import solved_edition, student_edition
 from lab.course.plan import TRAINS
@@ -129,7 +130,17 @@ def _from_a_wheel(folder: Path) -> None:
     """This tree installed as an action does it, but for the packages that it needs: those are this Python's."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     site = next(folder.glob("lib/python*/site-packages"))
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--prefix", str(folder)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--prefix",
+        str(folder),
+    ]
     copied = folder.parent / "source"
     if not copied.is_dir():
         tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "-z"],
@@ -162,7 +173,8 @@ def out_size(n, kernel, stride=1, pad=0):
             open(os.environ[name], "a").write("passed=true\\n")
         except (KeyError, OSError):
             pass
-    text = "\\n::set-output name=passed::true\\n::add-mask::0\\n  ::stop-commands::mine\\n##[set-output name=passed]true\\n"
+    text = "\\n::set-output name=passed::true\\n::add-mask::0\\n  ::stop-commands::mine\\n"
+    text += "##[set-output name=passed]true\\n%0A::set-output name=passed::true\\r::notice::hello\\n"
     text += "::error title=|x|<script>alert(1)</script>::[x](http://evil.example) @everyone\\n" + repr(found)
     print(text, flush=True)
     sys.stderr.write(text)
@@ -230,7 +242,7 @@ def test_the_lab_is_installed_from_the_action_s_own_commit_with_its_pins(reposit
         (tmp_path / name).write_text(noting)
         (tmp_path / name).chmod(0o755)
     here = {"RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": str(ROOT / ".github" / "actions" / "grade"),
-            "PYTHON": str(tmp_path / "python"), "PATH": "/usr/bin:/bin"}  # fmt: skip
+            "HOST_PYTHON": str(tmp_path / "python"), "PATH": "/usr/bin:/bin"}  # fmt: skip
     subprocess.run(["bash", "-e", "-c", step["run"]], env=here, cwd=tmp_path, check=True)
     venv, pip, uv = noted.read_text(encoding="utf-8").splitlines()
     assert venv == f"{tmp_path} python -I -m venv {tmp_path}/lab"
@@ -247,7 +259,7 @@ def test_the_lab_is_installed_from_the_action_s_own_commit_with_its_pins(reposit
 def test_a_copy_of_this_repository_starts_no_job_of_ours(path: Path) -> None:
     jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
     for job in jobs.values():
-        assert path.stem == "grade" or job["if"] == "github.repository == 'the-994-lab/the-994-lab'"
+        assert path.stem == "grade" or job["if"] == f"github.repository == '{REPOSITORY}'"
 
 
 def test_every_action_is_pinned_by_one_commit_with_its_version() -> None:
@@ -278,7 +290,9 @@ def test_the_scripts_of_the_action_are_sound_shell() -> None:
     action = yaml.safe_load((ROOT / ".github" / "actions" / "grade" / "action.yml").read_text(encoding="utf-8"))
     for step in action["runs"]["steps"]:
         if "run" in step:
-            done = subprocess.run([str(checker), "--shell=bash", "-"], input=step["run"], capture_output=True, text=True)
+            done = subprocess.run(
+                [str(checker), "--shell=bash", "-"], input=step["run"], capture_output=True, text=True
+            )
             assert done.returncode == 0, done.stdout
 
 

@@ -204,7 +204,9 @@ def _notes(folder: Path, kinds: Sequence[str]) -> list[str]:
 def _git(folder: Path, *words: str) -> str:
     """What git says; empty where it fails, or is not there."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

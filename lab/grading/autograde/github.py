@@ -4,9 +4,10 @@
     OUT/result.json      the result as Classroom 50 takes it
     OUT/summary.md       what stands in the job's summary, and in Classroom 50's release
 
-Students write names, messages and what a check repeats of their answers, and GitHub reads three languages here: commands
-to the runner in whatever a step prints (`::error::`), files of outputs, and Markdown with HTML. So nothing of theirs is
-printed where commands are read, outputs stand between random marks, and in Markdown every sign is written as a number.
+Students write names, messages and what a check repeats of their answers, and GitHub reads three languages here:
+commands to the runner in whatever a step prints (`::error::`), files of outputs, and Markdown with HTML. So nothing of
+theirs is printed where commands are read, outputs stand between random marks, and in Markdown every sign is written as
+a number.
 """
 
 import contextlib
@@ -184,8 +185,8 @@ def _what(pushed: Pushed) -> str:
     named = f"Graded: {text(pushed.graded_what)}."
     if pushed.options.quick:
         return (
-            f"{named} Of a notebook a push checks the exercises that train nothing. To have the others checked too, and "
-            "the network: run the notebook to its end, and commit the file that `lab.hand_in` writes, `my_net.lab`."
+            f"{named} Of a notebook a push checks the exercises that train nothing. To have the others checked, too, "
+            "and the network: run the notebook to its end, and commit the file that `lab.hand_in` writes, `my_net.lab`."
         )
     if pushed.options.mode == "weights":
         return f"{named} The weights that were handed in were tested; they do not tell in how many epochs they came."
