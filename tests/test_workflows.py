@@ -127,34 +127,27 @@ def test_a_fresh_repository_goes_from_red_to_green_by_a_lab_from_a_wheel(reposit
 
 
 def _from_a_wheel(folder: Path) -> None:
-    """This tree installed as an action does it, but for the packages that it needs: those are this Python's."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    site = next(folder.glob("lib/python*/site-packages"))
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--prefix",
-        str(folder),
-    ]
-    copied = folder.parent / "source"
-    if not copied.is_dir():
-        tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "-z"],
-                                 capture_output=True, text=True, check=True).stdout  # fmt: skip
-        for name in filter(None, tracked.split("\0")):
-            if (ROOT / name).is_file():
-                (copied / name).parent.mkdir(parents=True, exist_ok=True)
-                (copied / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run([*pip, str(copied)], check=True, cwd=folder)
+    """This tree installed as the action does it, but for the packages that it needs: those are this Python's."""
+    source = folder.parent / "source"
+    tracked = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(tracked, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(source / "dist"), str(source)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    (wheel,) = (source / "dist").glob("*.whl")
+    subprocess.run(
+        [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True
+    )
+    (site,) = folder.glob("lib/python*/site-packages")
     (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
     command = folder / "bin" / "lab"
     text = command.read_text(encoding="utf-8").splitlines(keepends=True)
-    command.write_text(f"#!{folder}/bin/python\nimport os\nos.environ['LAB_CACHE'] = {str(actions.cache_root())!r}\n"
-                       + "".join(text[1:]), encoding="utf-8")  # fmt: skip
+    cache = f"import os\nos.environ['LAB_CACHE'] = {str(actions.cache_root())!r}\n"
+    command.write_text(text[0] + cache + "".join(text[1:]), encoding="utf-8")
 
 
 # -- a hostile one ----------------------------------------------------------------------------------------------------
