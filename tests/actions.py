@@ -220,6 +220,9 @@ class _Runner:
         raise AssertionError(f"nobody knows {name}")
 
 
+_NEW, _OLD = r"::([\w-]+)(?: (.*?))?::(.*)", r"##\[([\w-]+)(?: (.*?))?\](.*)"
+
+
 def commands(printed: str) -> list[Command]:
     """Which commands GitHub's runner takes from what a step printed: "::name …::text", and the old "##[name …]text".
 
@@ -228,9 +231,9 @@ def commands(printed: str) -> list[Command]:
     """
     found, word = list[Command](), ""
     for line in re.split(r"\r\n|\n|\r", printed):
-        match = re.match(r"::([\w-]+)(?: (.*?))?::(.*)", line.strip()) or re.search(
-            r"##\[([\w-]+)(?: (.*?))?\](.*)", line
-        )
+        match, sign = re.match(_NEW, line.strip()), ","
+        if match is None:
+            match, sign = re.search(_OLD, line), ";"
         if match is None:
             continue
         if word:
@@ -239,7 +242,7 @@ def commands(printed: str) -> list[Command]:
         if match[1] == "stop-commands":
             word = match[3]
             continue
-        given = dict(one.partition("=")[::2] for one in re.split(r"[,;]", match[2] or "") if "=" in one)
+        given = dict(one.partition("=")[::2] for one in (match[2] or "").split(sign) if "=" in one)
         found.append(Command(match[1], {name: _read(value) for name, value in given.items()}, _read(match[3])))
     assert not word, "commands were never taken up again"
     return found

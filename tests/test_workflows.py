@@ -108,8 +108,10 @@ def test_a_push_is_green_once_all_is_earned_that_it_checks(repository: Path, tmp
 
 @on_linux
 @pytest.mark.slow
-def test_a_fresh_repository_goes_from_red_to_green_by_a_lab_from_a_wheel(repository: Path, tmp_path: Path) -> None:
-    untouched = run_called(repository, tmp_path / "untouched", _from_a_wheel)
+def test_a_fresh_repository_goes_from_red_to_green_by_a_lab_from_a_wheel(
+    repository: Path, tmp_path: Path, from_a_wheel: actions.Install
+) -> None:
+    untouched = run_called(repository, tmp_path / "untouched", from_a_wheel)
     assert not untouched.green
     assert not told(untouched, "error")  # open is no mistake
     assert [one.text for one in told(untouched, "notice").values()] == [
@@ -119,16 +121,18 @@ def test_a_fresh_repository_goes_from_red_to_green_by_a_lab_from_a_wheel(reposit
     names = [grade_id_of(cell) for cell in student_edition("mnist_994").cells if is_answer(cell)]
     for number, until in enumerate((3, 7, len(names))):
         answer(repository, names[:until])
-        done = run_called(repository, tmp_path / str(number), _from_a_wheel)
+        done = run_called(repository, tmp_path / str(number), from_a_wheel)
         assert done.green == (until == len(names))
         points.append(float(done.outputs["points"]))
     assert points == [0, 3, 7, 11]
     assert "hand-in" not in untouched.printed
 
 
-def _from_a_wheel(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def from_a_wheel(tmp_path_factory: pytest.TempPathFactory) -> actions.Install:
     """This tree installed as the action does it, but for the packages that it needs: those are this Python's."""
-    source = folder.parent / "source"
+    place = tmp_path_factory.mktemp("wheel")
+    source, venv = place / "source", place / "venv"
     tracked = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(tracked, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, names):
@@ -136,18 +140,21 @@ def _from_a_wheel(folder: Path) -> None:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*build, "--wheel-dir", str(source / "dist"), str(source)], check=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    (wheel,) = (source / "dist").glob("*.whl")
-    subprocess.run(
-        [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True
-    )
-    (site,) = folder.glob("lib/python*/site-packages")
+    subprocess.run([*build, "--wheel-dir", str(place), str(source)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    (wheel,) = place.glob("*.whl")
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)]
+    subprocess.run(pip, check=True, cwd=place)
+    (site,) = venv.glob("lib/python*/site-packages")
     (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    command = folder / "bin" / "lab"
-    text = command.read_text(encoding="utf-8").splitlines(keepends=True)
-    cache = f"import os\nos.environ['LAB_CACHE'] = {str(actions.cache_root())!r}\n"
-    command.write_text(text[0] + cache + "".join(text[1:]), encoding="utf-8")
+
+    def install(folder: Path) -> None:
+        (folder / "bin").mkdir(parents=True)
+        command = folder / "bin" / "lab"
+        command.write_text(f'#!/bin/sh\nexport LAB_CACHE="{actions.cache_root()}"\nexec "{venv}/bin/lab" "$@"\n')
+        command.chmod(0o755)
+
+    return install
 
 
 # -- a hostile one ----------------------------------------------------------------------------------------------------
