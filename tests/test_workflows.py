@@ -93,6 +93,7 @@ def test_a_push_with_a_wrong_answer_is_red_and_shows_where(repository: Path, tmp
 
 
 @on_linux
+@pytest.mark.slow
 def test_a_push_is_green_once_all_is_earned_that_it_checks(repository: Path, tmp_path: Path) -> None:
     answer(repository)
     done = run_called(repository, tmp_path / "run", shared)
@@ -250,6 +251,40 @@ def test_the_lab_is_installed_from_the_action_s_own_commit_with_its_pins(reposit
     assert f"--constraints {ROOT}/constraints.txt lab994[grading] @ file://{ROOT}" in uv
     assert "--no-config" in uv
     assert "-I" in pip.split()
+
+
+# -- elsewhere --------------------------------------------------------------------------------------------------------
+
+
+@on_linux
+@pytest.mark.slow
+def test_gitlab_s_script_does_the_same_without_the_job_s_token(tmp_path: Path) -> None:
+    """Its lines, in order, but for those that install the lab."""
+    repository, lab = tmp_path / "repository", tmp_path / "lab"
+    start(repository, Wanted(kinds=("gitlab",), commit=COMMIT))
+    commit(repository, "The lab")
+    shared(lab)
+    answer(repository, ["out-size"], grow=EVIL.replace("def out_size(n, kernel, stride=1, pad=0)", "def grow(*given)"))
+    (repository / "torch.py").write_text(MODULE.format(mark=tmp_path / "executed"))
+    job = yaml.safe_load((repository / ".gitlab-ci.yml").read_text(encoding="utf-8"))["grade"]
+    lines = [line.replace("/opt/lab", str(lab)) for line in job["script"] if "pip" not in line and "venv" not in line]
+    assert len(lines) == len(job["script"]) - 2
+    here = {"CI_PROJECT_DIR": str(repository), "PATH": "/usr/bin:/bin", "CI_JOB_TOKEN": "a-token-of-the-job"}
+    done = subprocess.run(
+        ["bash", "-e", "-c", "\n".join(lines)], env=here, cwd=repository, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    assert "PASS exercise 1, out-size" in done.stdout
+    assert "FAIL exercise 1, grow" in done.stdout  # as its cell says
+    assert "a-token-of-the-job" not in done.stdout
+    assert not (tmp_path / "executed").exists()
+    assert {path.name for path in (repository / "report").iterdir()} == {"feedback.html", "result.json"}
+    answer(repository)
+    (repository / "torch.py").unlink()
+    done = subprocess.run(
+        ["bash", "-e", "-c", "\n".join(lines)], env=here, cwd=repository, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
 
 
 # -- how they are written ---------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ def test_gitlab_and_compose_keep_the_job_s_tokens_and_the_student_s_files_apart(
     assert "load('fashion_mnist')" in (tmp_path / "fashion" / "compose.yaml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow  # `make lint` does it, too
 @pytest.mark.parametrize(("kind", "file"), [("gitlab", ".gitlab-ci.yml"), ("compose", "compose.yaml")])
 def test_their_files_keep_their_schemas(tmp_path, kind, file):
     start(tmp_path, Wanted(kinds=(kind,), commit=COMMIT))

@@ -169,7 +169,7 @@ def _append(path: str | None, text: str) -> None:
 def summary_of(pushed: Pushed) -> str:
     """The page that GitHub shows of the job, in Markdown: what was graded, each exercise, each rule."""
     one = pushed.one
-    head = [f"## {text(pushed.found.title)}: {text(sum_of(pushed))}", "", _what(pushed), ""]
+    head = [f"## {text(sum_of(pushed))}", "", text(pushed.found.title), "", _what(pushed), ""]
     if one.state != "graded":
         head += [f"**{text(one.state)}**: {text(_short(one.message))}", ""]
     exercises = [item for item in one.items if item.kind == "exercise"]

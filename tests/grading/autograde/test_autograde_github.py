@@ -10,6 +10,7 @@ from pathlib import Path
 import actions
 import pytest
 from click.testing import CliRunner
+from markdown_it import MarkdownIt
 from test_push import exercise, pushed, verdict
 
 from lab.cli import main
@@ -158,6 +159,13 @@ def test_a_hostile_text_is_text_in_outputs_and_summary(tmp_path):
     assert len(rows) == 2
     assert all(row.count("|") == 5 for row in rows)
     assert summary.count("\n## ") + summary.startswith("## ") == 1
+
+
+def test_the_summary_is_drawn_with_nothing_but_its_own_elements():
+    page = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(summary_of(hostile()))
+    found = set(re.findall(r"<([a-z0-9]+)", page))
+    assert found == {"h2", "p", "table", "thead", "tbody", "tr", "th", "td", "br", "ul", "li", "code"}
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; [x](http://evil.example) `x`" in page  # to be read, as it was written
 
 
 def test_a_summary_has_room_at_github_whatever_is_in_it(tmp_path):
