@@ -37,16 +37,27 @@ units: $(TESTS_READY) ## the tests alone, and the cells of the solved notebooks 
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(MARKED) $(COVERED) $(PYTEST_OPTIONS)
 	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest $(PYTEST_OPTIONS) --nbval-lax notebooks/*_solved.ipynb
 
-lint: $(TESTS_READY) ## ruff, mypy, imports, dependencies, the workflows, and the notebooks' editions against their sources
+# actionlint, and shellcheck which it asks, have wheels for Linux alone.
+NO_COMMIT := 0000000000000000000000000000000000000000
+lint: $(TESTS_READY) ## ruff, mypy, imports, dependencies, the workflows, ours and a student's, and the notebooks' editions against their sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/lab.yml
-	$(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github
+	$(if $(wildcard $(BIN)/actionlint),$(BIN)/actionlint)
+	rm -rf build/starter
+	$(BIN)/python -m lab init build/starter --ci github --ci gitlab --ci compose --lab-commit $(NO_COMMIT) > /dev/null
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows build/starter/.github/workflows/lab.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci build/starter/.gitlab-ci.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec build/starter/compose.yaml
+	$(BIN)/zizmor --offline --quiet --persona pedantic build/starter/.github
+	$(if $(wildcard $(BIN)/actionlint),$(BIN)/actionlint build/starter/.github/workflows/lab.yml)
 	$(BIN)/python -m lab.course.editions check
 
 SETS := mnist fashion_mnist

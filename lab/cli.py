@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import click
 
@@ -454,8 +454,8 @@ def _assigned(target: str) -> tuple[str, str | None]:
 @click.argument("target")
 @click.option(
     "--mode",
-    type=click.Choice(["retrain", "rerun", "weights", "audit"]),
-    help="How the network is judged; chosen by what was handed in if you do not say.",
+    type=click.Choice(["retrain", "rerun", "weights", "audit", "push"]),
+    help="How the network is judged; chosen by what was handed in if you do not say. push: what takes minutes alone.",
 )
 @click.option("--rubric", help="The hand-in's own if you do not say; mnist_994, mnist_8k, mnist_5k, fashion or a file.")
 @_seed
@@ -465,6 +465,7 @@ def _assigned(target: str) -> tuple[str, str | None]:
 @click.option("--share", type=click.FloatRange(0, 1), default=0.1, help="Of an audit: trained again at random, 0 to 1.")
 @click.option("--secret", default="", help="Of an audit: a word that nobody else knows, from which it is drawn.")
 @click.option("--fresh", help="Measure on images that nobody has seen, too: qmnist.")
+@click.option("--report", type=_FOLDER, help="Of one hand-in: write feedback.html and result.json into this folder.")
 @click.option("--out", type=_FOLDER, help="Of a class: the folder for the grades. Started again, it goes on there.")
 @click.option(
     "--roster",
@@ -478,7 +479,7 @@ def _assigned(target: str) -> tuple[str, str | None]:
 @_as_json
 def grade(
     target: str,
-    mode: Mode | None,
+    mode: Mode | Literal["push"] | None,
     rubric: str | None,
     seed: int,
     seeds: int | None,
@@ -487,6 +488,7 @@ def grade(
     share: float,
     secret: str,
     fresh: str | None,
+    report: Path | None,
     out: Path | None,
     roster: Path | None,
     platform: str | None,
@@ -498,7 +500,8 @@ def grade(
     """Grade what was handed in at TARGET, by one student or by a class.
 
     One student's is a .lab file, a notebook, a script, or a folder with one of them. Status 0 if all points are earned,
-    1 if some are missing, 2 if it can't be graded.
+    1 if some are missing, 2 if it can't be graded. With --mode push a .lab file is judged by its weights and of a
+    notebook the exercises that train nothing, and status 0 says that all is earned which that checks.
 
     A class's is a folder as it comes from Moodle, Canvas, Gradescope or nbgrader, a folder of repositories, or one with
     a folder a student; --out names the folder for the grades. What has a result keeps it: ended, however that came, the
@@ -506,6 +509,10 @@ def grade(
 
     For teachers: what a student wrote runs in a sandbox alone, and what decides comes out of it as data.
     """
+    if report is not None or mode == "push":
+        if out is not None:
+            raise click.UsageError("--out is for a class, --report and --mode push are for one hand-in.")
+        _grade_one(Path(target), mode, rubric, (seed, seeds, quick, accepted, share, secret, fresh), report, as_json)
     if out is not None or _is_class(target):
         from lab.grading.grade import Options
 
@@ -529,6 +536,31 @@ def grade(
         for flag in done.flags:
             click.echo(f"flag: {harmless(flag)}", err=True)
     sys.exit(WRONG if done.state != "graded" else 0 if done.complete else 1)
+
+
+def _grade_one(
+    target: Path,
+    mode: Mode | Literal["push"] | None,
+    rubric: str | None,
+    settings: Sequence[Any],
+    report: Path | None,
+    as_json: bool,
+) -> NoReturn:
+    """Grade one hand-in as where no class is, say what came out, and write it into the folder `report`."""
+    from lab.grading.autograde import push
+    from lab.grading.grade import Options
+    from lab.grading.standing import Student
+
+    on_push = mode == "push"
+    options = Options(None if mode == "push" else mode, None, *settings)
+    student = Student(target.resolve().name or "student")
+    pushed = push.grade_push(target, "push" if on_push else None, student, rubric, options)
+    if report is not None:
+        push.write_report(pushed, report)
+    _say(json.dumps(pushed.one.grade, indent=1) if as_json else "\n".join(push.lines(pushed)))
+    if pushed.one.state != "graded":
+        sys.exit(WRONG)
+    sys.exit(0 if (pushed.passed if on_push else pushed.one.points == pushed.one.max_points) else 1)
 
 
 def _is_class(target: str) -> bool:
@@ -692,6 +724,53 @@ def autograde() -> None:
     """Grade one hand-in where a platform runs it, and answer in that platform's own form."""
 
 
+@autograde.command("github")
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--out", type=_FOLDER, default=Path("report"), help="Folder for what is written; report if not said.")
+@click.option(
+    "--mode",
+    type=click.Choice(["push", "quick", "weights", "retrain", "rerun"]),
+    default="push",
+    help="push: a .lab file by its weights, else quick: the exercises that train nothing. The others: see lab grade.",
+)
+@click.option("--rubric", help="The hand-in's own if you do not say; mnist_994, mnist_8k, mnist_5k, fashion or a file.")
+def autograde_github(target: Path, out: Path, mode: Any, rubric: str | None) -> None:
+    """Grade TARGET, a student's repository or file, in GitHub Actions.
+
+    Prints annotations at the cells of what is missing; writes the job's summary, the outputs `passed`, `points`,
+    `max-points` and `result` (GitHub Classroom's), and into --out feedback.html, result.json (Classroom 50's) and
+    summary.md. Who it is of: Classroom 50's variables (CLASSROOM, ASSIGNMENT, SUBMISSION_TAG, …), else GitHub's own.
+
+    Status 0 also where points are missing: the output `passed` tells. 2 if there is no grade.
+    """
+    from datetime import datetime, timezone
+
+    from lab.grading.autograde import github, push
+    from lab.grading.grade import Options
+
+    with github.commands_stopped():
+        pushed = push.grade_push(target, mode, github.student_of(os.environ, target), rubric, Options())
+        github.publish(pushed, out, os.environ, datetime.now(timezone.utc))
+        click.echo(github.report(pushed))
+    for command in github.annotations(pushed):
+        click.echo(command)
+    sys.exit(WRONG if pushed.ours else 0)
+
+
+@autograde.command("classroom50")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("autograder.py"), help="The file: autograder.py.")
+@click.option("--lab-commit", metavar="SHA", help="The lab's commit that grades; this lab's own if you do not say.")
+def autograde_classroom50(out: Path, lab_commit: str | None) -> None:
+    """Write the autograder.py that Classroom 50 runs for each submission: it fetches this lab, and lets it grade.
+
+    A teacher gives it to a classroom: gh teacher autograder set-default ORG CLASSROOM --from autograder.py
+    """
+    from lab.course.starting import write_autograder
+
+    write_autograder(out, lab_commit)
+    _say(f"{out} is written. Next: gh teacher autograder set-default ORG CLASSROOM --from {out}")
+
+
 @main.command()
 @_as_json
 def doctor(as_json: bool) -> None:
@@ -724,6 +803,38 @@ def otter(name: str, out: Path | None) -> None:
 
     folder = write_tests(name, out or Path(f"{name}-otter"))
     _say(f"{folder} is written. Next: cd {folder} && otter generate && otter run COPY.ipynb -a autograder.zip")
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option("--notebook", default="mnist_994", help="mnist_994 (if you do not say) or fashion.")
+@click.option(
+    "--ci",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["github", "gitlab", "compose", "none"]),
+    help="What grades: github (if you do not say), gitlab, compose (docker or podman) or none. May be repeated.",
+)
+@click.option("--repository", metavar="OWNER/NAME", help="Where it will be, for the badge; git's remote if not said.")
+@click.option("--lab-commit", metavar="SHA", help="The lab's commit that grades; this lab's own if you do not say.")
+@click.option("--lab-repository", metavar="OWNER/NAME", help="A fork of the lab that grades, on GitHub.")
+def init(
+    folder: Path,
+    notebook: str,
+    kinds: tuple[str, ...],
+    repository: str | None,
+    lab_commit: str | None,
+    lab_repository: str | None,
+) -> None:
+    """Make a student's repository in DIR: the notebook, a README, and what grades it on every push.
+
+    What grades is this lab, at this commit, whatever the repository holds. Nothing that is there is overwritten: where
+    a file is in the way nothing is written, and that is told. A folder that is in no git repository becomes one.
+    """
+    from lab.course.starting import Wanted, start
+
+    wanted = Wanted(notebook, kinds or ("github",), repository, lab_commit, lab_repository)
+    _say("\n".join(start(folder, wanted).lines()))
 
 
 @main.command()

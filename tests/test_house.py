@@ -76,3 +76,42 @@ def test_requirements_resolve_on_every_python(python):
     call = [sys.executable, "-m", "uv", "pip", "compile", "--no-config", "--quiet", "--python-version", python]
     result = subprocess.run([*call, *REQUIREMENTS, "-c", "constraints.txt"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_what_a_class_makes_in_a_clone_is_left_alone_by_git_and_by_the_linters(tmp_path):
+    """The README's course of nbgrader, hand-ins, grades, an autograder: some of it is no Python at all."""
+    listed = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    for name in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name.endswith((".py", ".toml", ".txt", ".gitignore")) and (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, tmp_path / name)
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
+    for words in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+
+    made = (
+        "course/source/mnist_994/mnist_994.py",
+        "course/nbgrader_config.py",
+        "course/submitted/ada/mnist_994/net.py",
+        "GRADES/feedback/ada.py",
+        "SUBMISSIONS/ada/net.py",
+        "submissions/ada/net.py",
+        "autograder.zip",
+        "mnist_994-otter/tests/out-size.py",
+        "report/feedback.html",
+    )
+    for name in made:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("import nobody_has_this\nthis is no Python\n")
+
+    def said(*call: str) -> str:
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+        return done.stdout if done.returncode == 0 else f"status {done.returncode}: {done.stdout}{done.stderr}"
+
+    assert said("git", "status", "--porcelain") == ""
+    for ignoring in ((), ("--no-respect-gitignore",)):  # a copy without git, too
+        read = said(sys.executable, "-m", "ruff", "check", "--show-files", *ignoring, ".")
+        assert "lab/course/plan.py" in read
+        assert not [name for name in made if f"{tmp_path}/{name}" in read]
+    assert not said(sys.executable, "-m", "deptry", ".").startswith("status")
+    assert said("git", "check-ignore", "lab/course/plan.py").startswith("status")

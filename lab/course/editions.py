@@ -25,6 +25,7 @@ import nbformat
 from lab import _place, _release
 from lab._files import write_whole
 from lab.course.execution import execute
+from lab.course.student_copy import notebook_of, student_copy
 from lab.errors import LabError
 
 ROOT = _place.PACKAGE.parent
@@ -71,29 +72,15 @@ def solved_edition(name: str) -> nbformat.NotebookNode:
 
 
 def student_edition(name: str) -> nbformat.NotebookNode:
-    """The source with a stub in place of every solution, made by nbgrader's own machinery. Raises EditionError."""
-    from nbgrader.preprocessors import ClearSolutions
-
-    notebook: nbformat.NotebookNode = ClearSolutions(enforce_metadata=True).preprocess(_source(name), {})[0]
-    return notebook
+    """The source with a stub in place of every solution, as nbgrader makes it. Raises EditionError, SolutionError."""
+    return student_copy(_source(name))
 
 
 def _source(name: str) -> nbformat.NotebookNode:
-    import jupytext
-
     sources = _sources()
     if name not in sources:
         raise EditionError(f"there is no notebook {name!r}: take {', '.join(sorted(sources))}.")
-    notebook: nbformat.NotebookNode = jupytext.read(sources[name])
-    notebook.metadata = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
-    for index, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{index:03d}"  # random ids would change with every build
-    return notebook
+    return notebook_of(sources[name])
 
 
 def build(name: str) -> None:
