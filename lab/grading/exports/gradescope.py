@@ -21,17 +21,12 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from lab._terminal import legible
+from lab.grading.exports._ungraded import HEAD, NOT_YOUR_FAULT, text
 from lab.grading.standing import Item, Standing
 from lab.grading.table import counted
 from lab.rules import Rubric
 
-LONGEST = 4000
-"""Characters of a text; what is longer is cut, with a mark."""
 LATER = "What was measured on the test images is shown {when}: nobody is to tune a network by them."
-NOT_YOUR_FAULT = (
-    "NOT GRADED: this is the grader's trouble, not yours, and it costs you nothing. Your teacher can run the "
-    "autograder again, or grade it elsewhere. What went wrong: {message}"
-)
 IN_PART = (
     "GRADED IN PART: the score is of what could be graded here, which is {most:g} points. The rest costs you nothing: "
     "your teacher grades it elsewhere (lab grade). What could not be graded here: {message}"
@@ -77,12 +72,8 @@ def results(
     if view.is_open or not _trains(one):  # how long a training takes can tell how close to the limit it was
         found["execution_time"] = max(0, round(seconds))
     return found | {
-        "output": _text(view.lines()),
-        "output_format": "text",
-        "test_output_format": "text",
-        "test_name_format": "text",
-        "visibility": "visible",  # of a test case that does not say; each does
-        "stdout_visibility": "hidden",
+        "output": text(view.lines()),
+        **HEAD,
         "extra_data": _origin(one),
         "tests": view.tests(),
         "leaderboard": view.leaderboard(),
@@ -139,7 +130,7 @@ class _View:
         return found | _CASE | {
             "name": _line(name),
             "number": number,
-            "output": _text(self._told(item, held)),
+            "output": text(self._told(item, held)),
             "tags": [item.kind],
             "visibility": self.opening.before if held else "visible",
         }  # fmt: skip
@@ -226,17 +217,11 @@ def _origin(one: Standing) -> dict[str, Any]:
     return {"state": one.state, "digest": one.grade.get("digest", ""), **found}
 
 
-# -- text -------------------------------------------------------------------------------------------------------------
+# -- fields -----------------------------------------------------------------------------------------------------------
 
 
-def _text(lines: Iterator[str]) -> str:
-    """As Gradescope shows it, which takes it for text and nothing else."""
-    text = "\n".join(legible(line) for line in lines if line)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]} …"
-
-
-def _line(text: str) -> str:
-    return legible(text).replace("\n", " ").replace("\t", " ")[:200]
+def _line(name: str) -> str:
+    return legible(name).replace("\n", " ").replace("\t", " ")[:200]
 
 
 def _number(points: float) -> float:

@@ -8,7 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from lab.grading.exports.gradescope import LONGEST, Opening, opening_of, results
+from lab.grading.exports._ungraded import LONGEST, ungraded
+from lab.grading.exports.gradescope import Opening, opening_of, results
 from lab.grading.standing import Delivery, Mark, Standing, Student, items_of, open_rules, standing_of
 from lab.rules import Late, Rubric, load_rubric
 
@@ -259,6 +260,13 @@ def test_what_the_grader_could_not_do_is_no_zero(state) -> None:
     assert found["tests"] == []
     assert "NOT GRADED: this is the grader's trouble, not yours" in found["output"]
     assert "no room." in found["output"]
+
+
+def test_a_process_that_died_leaves_the_same() -> None:
+    by_hand = valid(ungraded("no room."))
+    found = results(failing("grader error", "no room."), DUE_THEN, BEFORE, 1.0)
+    assert by_hand["output"] in found["output"]
+    assert "score" not in by_hand
 
 
 def test_what_was_graded_is_shown_where_the_exercises_could_not_be() -> None:
