@@ -29,7 +29,7 @@ from lab.rules import Rubric
 LATER = "What was measured on the test images is shown {when}: nobody is to tune a network by them."
 IN_PART = (
     "GRADED IN PART: the score is of what could be graded here, which is {most:g} points. The rest costs you nothing: "
-    "your teacher grades it elsewhere (lab grade). What could not be graded here: {message}"
+    "your teacher grades it elsewhere (lab grade). What could not be graded here: {what}"
 )
 _TITLES = {"student error": "Not graded, for a reason that lies in what was handed in: ",
            "missing": "Nothing was handed in. "}  # fmt: skip
@@ -108,7 +108,7 @@ class _View:
     def tests(self) -> list[dict[str, Any]]:
         """A test case an exercise, and one a rule."""
         exercises, rules = [*self._numbered("exercise", "1")], [*self._numbered("rule", "2")]
-        left_out = [self._left_out()] if rules and not exercises and not counted(self.one) else []
+        left_out = [self._left_out()] if self._lacks_exercises else []
         return [*left_out, *(self._test(number, item) for number, item in [*exercises, *rules])]
 
     def _left_out(self) -> dict[str, Any]:
@@ -173,8 +173,7 @@ class _View:
         """What is said of the whole hand-in."""
         yield self.rubric.title
         if self.one.state in ("grader error", "waiting"):
-            told = IN_PART if _has_score(self.one) else NOT_YOUR_FAULT
-            yield told.format(most=self._graded_max(), message=self.one.message or "it waits for its turn.")
+            yield self._trouble()
         elif self.one.state != "graded":
             yield f"{_TITLES[self.one.state]}{self.one.message}"
         if self.one.late_by:
@@ -186,8 +185,19 @@ class _View:
             yield from (str(note) for note in (self.one.grade.get("assignment") or {}).get("notes", ()))
         yield from (f"Note: {flag}" for flag in self.one.grade.get("flags", ()))
 
-    def _graded_max(self) -> float:
-        return sum(item.max_points for item in self.one.items if _is_known(item))
+    def _trouble(self) -> str:
+        """What is said of the grader's own trouble. Why there is no sandbox is told to the teacher alone: on stdout."""
+        message = self.one.message or "it waits for its turn."
+        if not _has_score(self.one):
+            return NOT_YOUR_FAULT.format(message=message)
+        most = sum(item.max_points for item in self.one.items if _is_known(item))
+        return IN_PART.format(most=most, what="the exercises." if self._lacks_exercises else message)
+
+    @property
+    def _lacks_exercises(self) -> bool:
+        """Was the network graded, where there is no sandbox for the exercises?"""
+        known = {item.kind for item in self.one.items if _is_known(item)}
+        return not counted(self.one) and known == {"rule"}
 
     def leaderboard(self) -> list[dict[str, Any]]:
         """The fewest first, where a network was judged; the accuracy once it may be seen."""

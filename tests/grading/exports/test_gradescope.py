@@ -279,6 +279,8 @@ def test_what_was_graded_is_shown_where_the_exercises_could_not_be() -> None:
     assert [test["number"] for test in rules] == ["2.1", "2.2", "2.3", "2.4"]
     assert "GRADED IN PART" in found["output"]
     assert "which is 70 points" in found["output"]
+    assert "What could not be graded here: the exercises." in found["output"]
+    assert "sandbox" not in found["output"]
     assert case(found, "accuracy")["visibility"] == "after_due_date"
 
 
