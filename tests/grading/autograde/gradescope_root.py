@@ -1,4 +1,4 @@
-"""A root as Gradescope's containers have it: the system's folders to read, and /autograder, /opt/lab994, /tmp of its own.
+"""A root as Gradescope's containers have it: the system's folders, and /autograder, /opt/lab994 and /tmp of its own.
 
 bubblewrap makes it. What pip is configured with on this machine is in reach of setup.sh, as it lies in these folders.
 """

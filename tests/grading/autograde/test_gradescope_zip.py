@@ -186,9 +186,8 @@ def test_without_a_clone_those_that_are_installed(monkeypatch: pytest.MonkeyPatc
 
 # -- scripts ----------------------------------------------------------------------------------------------------------
 
-HOSTILE = Wanted(
-    accepted=("no network; touch /tmp/oops", "$(id)"), mode="audit", seconds=12.5, torch_index="file:///a b'c"
-)
+INDEX = "file:///a b'c"
+HOSTILE = Wanted(accepted=("no network; touch /tmp/oops", "$(id)"), mode="audit", seconds=12.5, torch_index=INDEX)
 
 
 @pytest.mark.parametrize("wanted", [Wanted(), HOSTILE])
