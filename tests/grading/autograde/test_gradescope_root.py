@@ -151,15 +151,18 @@ def test_the_time_ends_it(root: Root) -> None:
 def test_a_disk_without_room(root: Root) -> None:
     """The results' folder holds the first results.json, and not one byte more."""
     root.submit({"net.lab": network()})
+    program = "bash /autograder/run_autograder; status=$?; cp /full/results/* /autograder/results; exit $status"
     done = root.run(
-        *("bash", "-c", "/autograder/run_autograder; s=$?; cp /full/results/results.json /autograder/results; exit $s"),
-        options=("--size", str(2**17 + 2**13), "--tmpfs", "/full", "--symlink", "/autograder/source", "/full/source",
-                 "--symlink", "/autograder/submission", "/full/submission", "--setenv", "LAB_AUTOGRADER", "/full"),
+        *("bash", "-c", program),
+        options=("--size", str(2**17), "--tmpfs", "/full", "--setenv", "LAB_AUTOGRADER", "/full",
+                 "--ro-bind", str(root.autograder / "source"), "/full/source",
+                 "--ro-bind", str(root.autograder / "submission"), "/full/submission"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = root.results()
     jsonschema.validate(found, SCHEMA)
     assert found["extra_data"]["state"] == "graded"
+    assert (root.autograder / "results" / "results.json").stat().st_size == 2**17  # written into the first
 
 
 def test_late_and_before_the_date(root: Root) -> None:
