@@ -771,6 +771,70 @@ def autograde_classroom50(out: Path, lab_commit: str | None) -> None:
     _say(f"{out} is written. Next: gh teacher autograder set-default ORG CLASSROOM --from {out}")
 
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_MODES = click.Choice(["retrain", "rerun", "weights", "audit"])
+_AUTOGRADER = Path("/autograder")
+
+
+@autograde.command("gradescope")
+@click.option("--submission", type=_FOLDER, default=_AUTOGRADER / "submission", help="What the student handed in.")
+@click.option("--metadata", type=_FILE, default=_AUTOGRADER / "submission_metadata.json", help="Who, when, due when.")
+@click.option("--results", type=_FILE, default=_AUTOGRADER / "results" / "results.json", help="What comes out.")
+@click.option("--rubric", default="mnist_994", help="mnist_994, mnist_8k, mnist_5k, fashion or a TOML file.")
+@click.option("--mode", type=_MODES, default="weights", help="How the network is judged; by its weights if not said.")
+@click.option("--accept", "accepted", multiple=True, metavar="CLAIM", help="Do without a claim of the sandbox.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=540.0, help="That it may take; 540 if not said.")
+@_as_json
+def autograde_gradescope(
+    submission: Path,
+    metadata: Path,
+    results: Path,
+    rubric: str,
+    mode: str,
+    accepted: tuple[str, ...],
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Grade one submission in Gradescope's container, and leave its results.json.
+
+    The archive of `lab gradescope-zip` calls this. There is one valid results.json whatever was handed in and whatever
+    happens: where the time or the memory ends it says so, without a score. What was measured on the test images is not
+    shown to the student before the rubric's due date, or Gradescope's. Status 0 if it is written, 2 if it can't be.
+    """
+    from lab.grading.autograde.gradescope_run import Asked, grade_submission, line
+
+    asked = Asked(str(submission.absolute()), str(metadata.absolute()), rubric, mode, accepted)
+    done = grade_submission(asked, results, seconds)
+    _say(json.dumps(done, indent=1) if as_json else line(done))
+
+
+@main.command("gradescope-zip")
+@click.option("--out", type=_FILE, default=Path("autograder.zip"), help="The archive; autograder.zip if not said.")
+@click.option("--rubric", default="mnist_994", help="mnist_994, mnist_8k, mnist_5k, fashion or a TOML file.")
+@click.option("--mode", type=_MODES, default="weights", help="How networks are judged; by their weights if not said.")
+@click.option("--accept", "accepted", multiple=True, metavar="CLAIM", help="Do without a claim of the sandbox.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=540.0, help="For a submission; 540 if not said.")
+@click.option("--torch-index", metavar="URL", help="Where pip finds PyTorch without CUDA: see pytorch.org.")
+@_as_json
+def gradescope_zip(
+    out: Path,
+    rubric: str,
+    mode: str,
+    accepted: tuple[str, ...],
+    seconds: float,
+    torch_index: str | None,
+    as_json: bool,
+) -> None:
+    """Write the archive that Gradescope makes an autograder of: its scripts, this lab, the rubric and the images.
+
+    Upload it where a programming assignment asks for its autograder. The points that it says are those to set there.
+    """
+    from lab.grading.autograde.gradescope_zip import Wanted, write_archive
+
+    made = write_archive(out, Wanted(rubric, mode, accepted, seconds, torch_index))
+    _say(json.dumps(made.to_dict()) if as_json else "\n".join(made.lines()))
+
+
 @main.command()
 @_as_json
 def doctor(as_json: bool) -> None:

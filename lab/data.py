@@ -14,7 +14,7 @@ every file is checked when it arrives and when a process first reads it. How it 
 import contextlib
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -24,7 +24,7 @@ from lab._defaults import require_defaults
 from lab._sources import cache, formats
 from lab._sources.cache import cache_root
 from lab._sources.catalogue import DATASETS, File
-from lab._sources.search import Place, Unavailable, content_at
+from lab._sources.search import Place, Unavailable, content_at, stored_at
 from lab.errors import DataError
 
 __all__ = ["Data", "DataError", "Labelled", "cache_root", "load", "read_idx"]
@@ -121,6 +121,17 @@ def checksums(name: str) -> dict[str, str]:
     if name not in DATASETS:
         raise DataError(f"There is no data set {name!r}. The lab knows {', '.join(DATASETS)}.")
     return {file.stored: file.sha256 for file in DATASETS[name].files}
+
+
+def stored(name: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file of the set `name`, checked, as the cache stores it: to be taken elsewhere.
+
+    Raises DataError as `load` does.
+    """
+    checksums(name)
+    dataset = DATASETS[name]
+    _, places = cache.find_files(dataset, None)
+    yield from ((file.stored, stored_at(file, place)) for file, place in zip(dataset.files, places, strict=True))
 
 
 def glimpse(name: str, n: int) -> Tensor | None:

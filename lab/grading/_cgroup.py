@@ -73,6 +73,35 @@ class Cgroup:
         self._folders = []
 
 
+def memory_limit() -> int | None:
+    """Bytes that this process and its neighbours in the group may take together; None where nothing limits them.
+
+    The least of the group's own limit and those of the groups around it, as far as they can be seen from here.
+    """
+    limits = [limit for place in _memory_places() for name in ("memory.max", "memory.limit_in_bytes")
+              if (limit := _bytes_in(place / name)) is not None]  # fmt: skip
+    return min(limits, default=None)
+
+
+def _memory_places() -> list[Path]:
+    """The folders of the groups that this process is in, where memory is counted: its own, and those around."""
+    found = []
+    for parent, limits in _places(0, 0):
+        if any(name.startswith("memory.") for name in limits):
+            found += [parent, *(around for around in parent.parents if around.is_relative_to(_ROOT))]
+            found += [_ROOT, _ROOT / "memory"]  # a container may name its own group as those outside do
+    return found
+
+
+def _bytes_in(file: Path) -> int | None:
+    """The limit that a file holds; None for none, which version 1 writes as a number beyond any memory."""
+    try:
+        found = int(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if found < 2**60 else None
+
+
 def left_over() -> list[Path]:
     """The folders that this process has made and not taken away."""
     return [folder for parent, _ in _places(0, 0) for folder in parent.glob(f"lab-{os.getpid()}-*")]

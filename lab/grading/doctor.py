@@ -164,10 +164,24 @@ def failed_claims() -> list[str]:
     return remembered
 
 
+LEAST_MEMORY_MB = 1200
+"""For the judge, a session beside it, and what Python reads of its libraries. With less the kernel kills the session in
+the midst of an exercise, and the student would lose points that they have earned."""
+
+
 def require(accepted: Collection[str]) -> None:
-    """Raise SandboxError where a claim fails that is not accepted, and LabError where an accepted one is none."""
+    """Raise SandboxError where a claim fails that is not accepted, and LabError where an accepted one is none.
+
+    Raises SandboxError too where the container has too little memory for a sandbox beside the judge.
+    """
     if unknown := sorted(set(accepted) - set(CLAIMS)):
         raise LabError(f"{unknown[0]!r} is no claim that can be accepted. They are: {', '.join(CLAIMS)}.")
+    limit = _cgroup.memory_limit()
+    if limit is not None and limit < LEAST_MEMORY_MB * 2**20:
+        raise SandboxError(
+            f"code is not graded here: this container may take {limit >> 20:,} MB of memory, and a sandbox beside the "
+            f"judge needs {LEAST_MEMORY_MB:,} MB. Give it more, or use another machine."
+        )
     if failed := [claim for claim in failed_claims() if claim not in accepted]:
         accepting = " ".join(f'--accept "{claim}"' for claim in failed)
         raise SandboxError(

@@ -280,3 +280,40 @@ def test_where_there_is_no_sandbox_every_claim_fails_with_the_reason(monkeypatch
     assert done.exit_code == 1
     assert done.stdout.count("FAIL") == len(doctor.CLAIMS)
     assert "bubblewrap is not installed" in done.stdout
+
+
+# -- a container's memory ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "limit"),
+    [
+        ("0::/job/one\n", {"cgroup.controllers": "memory", "job/memory.max": "805306368", "job/one/memory.max": "max"},
+         805306368),
+        ("0::/\n", {"cgroup.controllers": "memory", "memory.max": "1610612736"}, 1610612736),
+        ("4:memory:/docker/abc\n", {"memory/memory.limit_in_bytes": "805306368"}, 805306368),
+        ("4:cpu,memory:/a\n", {"memory/a/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ("0::/\n", {"cgroup.controllers": "memory", "memory.max": "max"}, None),
+        ("", {}, None),
+    ],
+)  # fmt: skip
+def test_what_a_container_may_take_of_memory(
+    own: str, files: dict[str, str], limit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(_cgroup, "_ROOT", tmp_path)
+    monkeypatch.setattr(_cgroup, "_own", lambda: own)
+    assert _cgroup.memory_limit() == limit
+
+
+def test_a_container_too_small_for_a_sandbox_beside_the_judge_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the kernel ended the session in the midst of an exercise, and the student lost its points."""
+    monkeypatch.setattr(doctor, "failed_claims", list)
+    monkeypatch.setattr(_cgroup, "memory_limit", lambda: 768 * 2**20)
+    with pytest.raises(SandboxError, match="may take 768 MB of memory, and a sandbox beside the judge needs 1,200 MB"):
+        doctor.require(())
+    for enough in (1200 * 2**20, None):
+        monkeypatch.setattr(_cgroup, "memory_limit", lambda enough=enough: enough)
+        doctor.require(())

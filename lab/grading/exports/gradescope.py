@@ -21,20 +21,15 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from lab._terminal import legible
+from lab.grading.exports._ungraded import HEAD, NOT_YOUR_FAULT, text
 from lab.grading.standing import Item, Standing
 from lab.grading.table import counted
 from lab.rules import Rubric
 
-LONGEST = 4000
-"""Characters of a text; what is longer is cut, with a mark."""
 LATER = "What was measured on the test images is shown {when}: nobody is to tune a network by them."
-NOT_YOUR_FAULT = (
-    "NOT GRADED: this is the grader's trouble, not yours, and it costs you nothing. Your teacher can run the "
-    "autograder again, or grade it elsewhere. What went wrong: {message}"
-)
 IN_PART = (
     "GRADED IN PART: the score is of what could be graded here, which is {most:g} points. The rest costs you nothing: "
-    "your teacher grades it elsewhere (lab grade). What could not be graded here: {message}"
+    "your teacher grades it elsewhere (lab grade). What could not be graded here: {what}"
 )
 _TITLES = {"student error": "Not graded, for a reason that lies in what was handed in: ",
            "missing": "Nothing was handed in. "}  # fmt: skip
@@ -77,12 +72,8 @@ def results(
     if view.is_open or not _trains(one):  # how long a training takes can tell how close to the limit it was
         found["execution_time"] = max(0, round(seconds))
     return found | {
-        "output": _text(view.lines()),
-        "output_format": "text",
-        "test_output_format": "text",
-        "test_name_format": "text",
-        "visibility": "visible",  # of a test case that does not say; each does
-        "stdout_visibility": "hidden",
+        "output": text(view.lines()),
+        **HEAD,
         "extra_data": _origin(one),
         "tests": view.tests(),
         "leaderboard": view.leaderboard(),
@@ -117,7 +108,7 @@ class _View:
     def tests(self) -> list[dict[str, Any]]:
         """A test case an exercise, and one a rule."""
         exercises, rules = [*self._numbered("exercise", "1")], [*self._numbered("rule", "2")]
-        left_out = [self._left_out()] if rules and not exercises and not counted(self.one) else []
+        left_out = [self._left_out()] if self._lacks_exercises else []
         return [*left_out, *(self._test(number, item) for number, item in [*exercises, *rules])]
 
     def _left_out(self) -> dict[str, Any]:
@@ -139,7 +130,7 @@ class _View:
         return found | _CASE | {
             "name": _line(name),
             "number": number,
-            "output": _text(self._told(item, held)),
+            "output": text(self._told(item, held)),
             "tags": [item.kind],
             "visibility": self.opening.before if held else "visible",
         }  # fmt: skip
@@ -182,8 +173,7 @@ class _View:
         """What is said of the whole hand-in."""
         yield self.rubric.title
         if self.one.state in ("grader error", "waiting"):
-            told = IN_PART if _has_score(self.one) else NOT_YOUR_FAULT
-            yield told.format(most=self._graded_max(), message=self.one.message or "it waits for its turn.")
+            yield self._trouble()
         elif self.one.state != "graded":
             yield f"{_TITLES[self.one.state]}{self.one.message}"
         if self.one.late_by:
@@ -195,8 +185,19 @@ class _View:
             yield from (str(note) for note in (self.one.grade.get("assignment") or {}).get("notes", ()))
         yield from (f"Note: {flag}" for flag in self.one.grade.get("flags", ()))
 
-    def _graded_max(self) -> float:
-        return sum(item.max_points for item in self.one.items if _is_known(item))
+    def _trouble(self) -> str:
+        """What is said of the grader's own trouble. Why there is no sandbox is told to the teacher alone: on stdout."""
+        message = self.one.message or "it waits for its turn."
+        if not _has_score(self.one):
+            return NOT_YOUR_FAULT.format(message=message)
+        most = sum(item.max_points for item in self.one.items if _is_known(item))
+        return IN_PART.format(most=most, what="the exercises." if self._lacks_exercises else message)
+
+    @property
+    def _lacks_exercises(self) -> bool:
+        """Was the network graded, where there is no sandbox for the exercises?"""
+        known = {item.kind for item in self.one.items if _is_known(item)}
+        return not counted(self.one) and known == {"rule"}
 
     def leaderboard(self) -> list[dict[str, Any]]:
         """The fewest first, where a network was judged; the accuracy once it may be seen."""
@@ -226,17 +227,11 @@ def _origin(one: Standing) -> dict[str, Any]:
     return {"state": one.state, "digest": one.grade.get("digest", ""), **found}
 
 
-# -- text -------------------------------------------------------------------------------------------------------------
+# -- fields -----------------------------------------------------------------------------------------------------------
 
 
-def _text(lines: Iterator[str]) -> str:
-    """As Gradescope shows it, which takes it for text and nothing else."""
-    text = "\n".join(legible(line) for line in lines if line)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]} …"
-
-
-def _line(text: str) -> str:
-    return legible(text).replace("\n", " ").replace("\t", " ")[:200]
+def _line(name: str) -> str:
+    return legible(name).replace("\n", " ").replace("\t", " ")[:200]
 
 
 def _number(points: float) -> float:

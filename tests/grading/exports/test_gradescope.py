@@ -8,7 +8,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from lab.grading.exports.gradescope import LONGEST, Opening, opening_of, results
+from lab.grading.exports._ungraded import LONGEST, ungraded
+from lab.grading.exports.gradescope import Opening, opening_of, results
 from lab.grading.standing import Delivery, Mark, Standing, Student, items_of, open_rules, standing_of
 from lab.rules import Late, Rubric, load_rubric
 
@@ -32,7 +33,7 @@ def graded(accuracy: float, asked: Rubric = DUE_THEN, mode: str = "weights") -> 
     """A job's result: a network that keeps all rules but, perhaps, the accuracy's."""
     learnt = asked.learnt is None or accuracy >= asked.learnt
     figures = {"parameter_count": ("19,266", "limit 19,999"), "epochs": ("15", "limit 19"),
-               "batch_norm": ("5 executed", "at least 1"), "accuracy": (f"{accuracy:.2%}", "at least 99.4%")}  # fmt: skip
+               "batch_norm": ("5 found", "at least 1"), "accuracy": (f"{accuracy:.2%}", "at least 99.4%")}  # fmt: skip
     verdicts = []
     for rule in asked.rules:
         passed = rule.name != "accuracy" or accuracy >= 0.994
@@ -261,6 +262,13 @@ def test_what_the_grader_could_not_do_is_no_zero(state) -> None:
     assert "no room." in found["output"]
 
 
+def test_a_process_that_died_leaves_the_same() -> None:
+    by_hand = valid(ungraded("no room."))
+    found = results(failing("grader error", "no room."), DUE_THEN, BEFORE, 1.0)
+    assert by_hand["output"] in found["output"]
+    assert "score" not in by_hand
+
+
 def test_what_was_graded_is_shown_where_the_exercises_could_not_be() -> None:
     one = failing("grader error", "the exercises are not graded: no sandbox.", known=True)
     found = valid(results(one, DUE_THEN, BEFORE, 1.0))
@@ -271,6 +279,8 @@ def test_what_was_graded_is_shown_where_the_exercises_could_not_be() -> None:
     assert [test["number"] for test in rules] == ["2.1", "2.2", "2.3", "2.4"]
     assert "GRADED IN PART" in found["output"]
     assert "which is 70 points" in found["output"]
+    assert "What could not be graded here: the exercises." in found["output"]
+    assert "sandbox" not in found["output"]
     assert case(found, "accuracy")["visibility"] == "after_due_date"
 
 
