@@ -1,6 +1,7 @@
 """What holds the project together: its pins. (Its package: test_release.py.)"""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from importlib.metadata import distributions

@@ -237,13 +237,13 @@ def texts(source: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = source.parent.parent
     monkeypatch.setattr(editions, "ROOT", root)
     (root / "notebooks" / "book").mkdir()
-    for name in ("README.md", "notebooks/book/class.md", "notebooks/mnist_994.py"):
+    for name in ("README.md", "notebooks/book/teacher.md", "notebooks/mnist_994.py"):
         text = f"[here]({COLAB}/{_release.tag()}/notebooks/a.ipynb), {FETCH}{_release.tag()}\n{ELSEWHERE}"
         (root / name).write_text(text)
     return root
 
 
-@pytest.mark.parametrize("name", ["README.md", "notebooks/book/class.md", "notebooks/mnist_994.py"])
+@pytest.mark.parametrize("name", ["README.md", "notebooks/book/teacher.md", "notebooks/mnist_994.py"])
 @pytest.mark.parametrize("place", [COLAB + "/{}/notebooks/a.ipynb", FETCH + "{}", FETCH + "{} --force"])
 @pytest.mark.parametrize("other", ["main", "v0.1.0", f"{_release.tag()}0", ""])
 def test_another_release_is_found_and_one_command_sets_it(
