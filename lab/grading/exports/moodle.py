@@ -91,8 +91,7 @@ def filled(path: Path, found: Class, scale: bool) -> Filled:
     strangers = tuple(shown(sheet.rows[place][1]) for place in matches.free)
     verbatim = {0, places.grade, *(() if places.comments is None else range(places.comments, len(rows[0])))}
     content = sheet.encoded(range(len(sheet.cells[0])), verbatim)
-    done = [one for one in found.standings if one.student.id in set(exported)]
-    notes = (*_notes(points, changed, capped, kept_comments, places), *points.told("Moodle", done))
+    notes = (*_notes(points, changed, capped, kept_comments, places), *points.told("Moodle", found, exported))
     return Filled(content, tuple(exported), without(lost, missing), missing, (), strangers, notes)
 
 
