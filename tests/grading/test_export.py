@@ -183,8 +183,11 @@ def test_an_earlier_export_is_replaced_as_a_whole_and_nothing_else(grades: Path,
     (grades / "github" / "0042" / "notes.txt").write_text("mine")
     assert lab("export", grades, "--to", "github").exit_code == 2
     assert (grades / "github" / "0042" / "notes.txt").is_file()
-    (tmp_path / "link").symlink_to(grades / "feedback")
-    assert lab("export", grades, "--to", "github", "--out", tmp_path / "link").exit_code == 2
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    done = lab("export", grades, "--to", "github", "--out", tmp_path / "link")
+    assert (done.exit_code, "link is no folder" in done.stderr) == (2, True)
+    assert lab("export", grades, "--to", "github", "--out", tmp_path / "empty").exit_code == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="may write everywhere")

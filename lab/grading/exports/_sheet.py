@@ -73,7 +73,8 @@ def match(where: Path, rows: Sequence[tuple[str, Mapping[str, str]]], students: 
     shared = {place for place, count in Counter(found.values()).items() if count > 1}
     for id_ in [id_ for id_, place in found.items() if place in shared]:
         lost[id_] = f"another student of the class fits {rows[found.pop(id_)][0]} of {where.name}, too"
-    free = tuple(place for place in range(len(rows)) if place not in {*found.values(), *shared})
+    taken = {*found.values(), *shared}
+    free = tuple(place for place in range(len(rows)) if place not in taken)
     unknown = frozenset(id_ for id_, why in lost.items() if why.startswith(f"nobody in {harmless(where.name)}"))
     return Matches(found, lost, free, unknown)
 
@@ -192,8 +193,10 @@ class Points:
         text = f"{whole}.{rest.ljust(self.digits, '0')}" if rest or self.digits else whole
         return text.replace(".", ",") if self.comma else text
 
-    def told(self, platform: str, standings: Iterable[Standing]) -> Iterator[str]:
-        """What a person has to know: that they are converted, or rounded."""
+    def told(self, platform: str, found: Class, exported: Iterable[str]) -> Iterator[str]:
+        """What a person has to know: that they are converted, or rounded. exported: the ids of those who have them."""
+        ids = set(exported)
+        standings = [one for one in found.standings if one.student.id in ids]
         if self.theirs is not None and self.theirs != self.ours:
             yield f"{self.ours:g} points in the lab are {self.theirs:g} in {platform}: all are converted."
         rounded = sum(number(self.written(one.points)) != self._scaled(one.points) for one in standings)

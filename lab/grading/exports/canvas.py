@@ -63,7 +63,7 @@ def filled(path: Path, found: Class, assignment: str | None, scale: bool) -> Fil
             cells[column] = after
             exported.append(id_)
     notes = [CHANGED.format(changed)] if changed else []
-    notes += points.told("Canvas", [one for one in found.standings if one.student.id in set(exported)])
+    notes += points.told("Canvas", found, exported)
     strangers = tuple(shown(sheet.rows[place][1]) for place in matches.free)
     verbatim = [column, *(place for place in who if plain(sheet.cells[0][place]) == "id")]
     content = sheet.encoded([*who, column], verbatim)

@@ -82,18 +82,23 @@ def filled(path: Path, found: Class, scale: bool) -> Filled:
         cells[places.grade] = after
         capped += one.points > points.ours
         exported.append(id_)
-        if places.comments is not None:
-            said = cells[places.comments].strip()
-            if said not in ("", "-") and not said.startswith(OURS):
-                kept_comments += 1
-            else:
-                cells[places.comments] = comment(one)
+        kept_comments += not _commented(cells, places, one)
     strangers = tuple(shown(sheet.rows[place][1]) for place in matches.free)
     verbatim = {0, places.grade, *(() if places.comments is None else range(places.comments, len(rows[0])))}
     content = sheet.encoded(range(len(sheet.cells[0])), verbatim)
-    done = [one for one in found.standings if one.student.id in set(exported)]
-    notes = (*_notes(points, changed, capped, kept_comments, places), *points.told("Moodle", done))
+    notes = (*_notes(points, changed, capped, kept_comments, places), *points.told("Moodle", found, exported))
     return Filled(content, tuple(exported), without(lost, missing), missing, (), strangers, notes)
+
+
+def _commented(cells: list[str], places: _Places, one: Standing) -> bool:
+    """Write the comment; False where a person's own is there, which stays."""
+    if places.comments is None:
+        return True
+    said = cells[places.comments].strip()
+    if said not in ("", "-") and not said.startswith(OURS):
+        return False
+    cells[places.comments] = comment(one)
+    return True
 
 
 def comment(one: Standing) -> str:

@@ -181,6 +181,12 @@ def test_what_a_student_reads() -> None:
     ]  # fmt: skip
     assert "<b>" not in comment(one)
     assert comment(graded("a")) == "The 99.4 Lab: 45 of 45 points."
+    all_by_hand = replace(one, items=(*graded("a").items[:3], marked(graded("a").items[3], 30.0)), off=0.0, late_by="")
+    assert comment(all_by_hand).endswith("<br>accuracy: 30 of 30. Well tried.")
+    failed = without_grade("student error", "a", message="net.py: SyntaxError")
+    assert comment(failed).startswith(
+        "The 99.4 Lab: 0 of 45 points.<br>net.py: SyntaxError<br>exercise 1: out-size: 0 of"
+    )
 
 
 def test_a_comment_is_one_line_not_too_long_and_harmless() -> None:

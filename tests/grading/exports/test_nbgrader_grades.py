@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import sys
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from lab.grading.exports import ExportError
 from lab.grading.exports.nbgrader import HEADER, OURS, table, write
 from lab.grading.standing import Class
 
-DUE = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
+DUE = datetime(2026, 11, 28, 13, 0, tzinfo=timezone(timedelta(hours=1)))
 NAME = "mnist_994"
 KEPT = ("out-size", "out-size-check", "grow", "grow-check")
 ANNA = graded("anna", "Anna Müller", "anna@uni.example", points=(1, 0, 10, 30), off=4.1, late_by="1 day late, 10 % off")
