@@ -37,18 +37,17 @@ units: $(TESTS_READY) ## the tests alone, and the cells of the solved notebooks 
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(MARKED) $(COVERED) $(PYTEST_OPTIONS)
 	LAB_QUICK=1 LAB_PROGRESS=0 $(BIN)/python -m pytest $(PYTEST_OPTIONS) --nbval-lax notebooks/*_solved.ipynb
 
-# hadolint has wheels for Linux and macOS alone.
-lint: $(TESTS_READY) ## ruff, mypy, imports, dependencies, the workflows, the Containerfile, and the notebooks' editions against their sources
+lint: $(TESTS_READY) ## ruff, mypy, imports, dependencies, the workflows, and the notebooks' editions against their sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(if $(wildcard $(BIN)/hadolint),$(BIN)/hadolint .ci/Containerfile)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/lab.yml
 	$(BIN)/zizmor --offline --quiet --persona pedantic .github/workflows
-	$(if $(wildcard $(BIN)/hadolint),$(BIN)/hadolint .ci/Containerfile)
 	$(BIN)/python -m lab.course.editions check
 
 SETS := mnist fashion_mnist
