@@ -45,6 +45,7 @@ lint: $(TESTS_READY) ## ruff, mypy, imports, dependencies, the workflows, ours a
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(if $(wildcard $(BIN)/hadolint),$(BIN)/hadolint .ci/Containerfile)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
