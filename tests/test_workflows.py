@@ -231,6 +231,31 @@ def test_a_pull_request_from_a_branch_of_the_repository_is_not_graded_a_second_t
     assert not done.green
 
 
+def test_what_grades_gets_no_secret_and_its_own_trouble_is_red_with_a_report(repository: Path, tmp_path: Path) -> None:
+    """With a lab that writes down what it is given, and fails as one does that can't grade."""
+
+    def noting(folder: Path) -> None:
+        (folder / "bin").mkdir(parents=True)
+        report = folder.parent / "lab-report"
+        script = f'#!/bin/sh\nmkdir "{report}"\nenv > "{report}/given"\necho "$PWD $*" > "{report}/called"\nexit 2\n'
+        (folder / "bin" / "lab").write_text(script)
+        (folder / "bin" / "lab").chmod(0o755)
+
+    done = run_called(repository, tmp_path / "run", noting)
+    outcomes = {step.name: step.outcome for step in done.steps}
+    assert (outcomes["Grade"], outcomes["Are all points earned that were checked?"]) == ("failure", "skipped")
+    given = (done.artifacts["feedback"] / "given").read_text(encoding="utf-8")
+    names = {line.partition("=")[0] for line in given.splitlines()}
+    identity = "OUTPUT STEP_SUMMARY REPOSITORY REPOSITORY_OWNER SHA SERVER_URL ACTOR ACTOR_ID"
+    own = {"PATH", "LANG", "HOME", "TMPDIR", "LAB_PROGRESS", "PWD", "OLDPWD", "SHLVL", "_"}
+    assert names <= {f"GITHUB_{name}" for name in identity.split()} | own
+    assert {"GITHUB_OUTPUT", "GITHUB_SHA", "GITHUB_ACTOR"} <= names
+    where, *called = (done.artifacts["feedback"] / "called").read_text(encoding="utf-8").split()
+    assert where == str(tmp_path / "run" / "temp")
+    assert called[:4] == ["autograde", "github", "--mode", "push"]
+    assert called[-2:] == ["--", f"{done.workspace}/."]
+
+
 def test_the_lab_is_installed_from_the_action_s_own_commit_with_its_pins(repository: Path, tmp_path: Path) -> None:
     """The step itself, with programs that only note how they were called."""
     action = yaml.safe_load((ROOT / ".github" / "actions" / "grade" / "action.yml").read_text(encoding="utf-8"))

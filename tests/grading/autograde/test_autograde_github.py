@@ -84,10 +84,11 @@ def test_a_student_s_text_makes_no_command_and_no_property(state):
     assert {one.name for one in found} == {"error"}
     assert all(set(one.properties) <= {"file", "line", "title"} for one in found)
     assert all(len(line) < 12_000 for line in shown)
+    assert not {"\x1b", "\u2028"} & set("".join(shown))
 
 
 def test_a_text_is_read_back_as_it_was_written():
-    text = "100 % of a, b: c\nd;e=f"
+    text = "100 % of a, b: c\nd;e=f %0A %2C"
     (one,) = actions.commands("\n".join(annotations(pushed(exercise("a", False) | {"title": text, "message": text}))))
     assert text in one.text
     assert one.properties["title"] == f"{text}: a"
@@ -159,6 +160,11 @@ def test_a_hostile_text_is_text_in_outputs_and_summary(tmp_path):
     assert len(rows) == 2
     assert all(row.count("|") == 5 for row in rows)
     assert summary.count("\n## ") + summary.startswith("## ") == 1
+
+
+def test_no_sign_of_a_text_is_left_that_markdown_knows():
+    assert re.fullmatch(r"(?:[\w ,()]|&#\d+;|<br>)*", github.text(EVIL))
+    assert "_" not in github.text(EVIL)
 
 
 def test_the_summary_is_drawn_with_nothing_but_its_own_elements():
