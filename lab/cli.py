@@ -654,6 +654,7 @@ def autograde_gradescope(
     """
     from lab.grading.autograde.gradescope_run import Asked, grade_submission, line
 
+    rubric = str(Path(rubric).absolute()) if rubric.endswith(".toml") else rubric  # it is read in another folder
     asked = Asked(str(submission.absolute()), str(metadata.absolute()), rubric, mode, accepted)
     done = grade_submission(asked, results, seconds)
     _say(json.dumps(done, indent=1) if as_json else line(done))
