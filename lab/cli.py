@@ -803,6 +803,7 @@ def autograde_gradescope(
     """
     from lab.grading.autograde.gradescope_run import Asked, grade_submission, line
 
+    rubric = str(Path(rubric).absolute()) if rubric.endswith(".toml") else rubric  # it is read in another folder
     asked = Asked(str(submission.absolute()), str(metadata.absolute()), rubric, mode, accepted)
     done = grade_submission(asked, results, seconds)
     _say(json.dumps(done, indent=1) if as_json else line(done))
@@ -814,7 +815,7 @@ def autograde_gradescope(
 @click.option("--mode", type=_MODES, default="weights", help="How networks are judged; by their weights if not said.")
 @click.option("--accept", "accepted", multiple=True, metavar="CLAIM", help="Do without a claim of the sandbox.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=540.0, help="For a submission; 540 if not said.")
-@click.option("--torch-index", metavar="URL", help="Where pip finds PyTorch without CUDA: see pytorch.org.")
+@click.option("--torch-index", metavar="URL", help="Where pip finds PyTorch without CUDA.")
 @_as_json
 def gradescope_zip(
     out: Path,

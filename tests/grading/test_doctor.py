@@ -290,6 +290,7 @@ def test_where_there_is_no_sandbox_every_claim_fails_with_the_reason(monkeypatch
     [
         ("0::/job/one\n", {"cgroup.controllers": "memory", "job/memory.max": "805306368", "job/one/memory.max": "max"},
          805306368),
+        ("0::/a/b\n", {"cgroup.controllers": "memory", "a/memory.max": "800", "a/b/memory.max": "900"}, 800),
         ("0::/\n", {"cgroup.controllers": "memory", "memory.max": "1610612736"}, 1610612736),
         ("4:memory:/docker/abc\n", {"memory/memory.limit_in_bytes": "805306368"}, 805306368),
         ("4:cpu,memory:/a\n", {"memory/a/memory.limit_in_bytes": "9223372036854771712"}, None),

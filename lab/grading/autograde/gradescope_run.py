@@ -73,7 +73,7 @@ class Asked:
 
     submission: str = str(FOLDER / "submission")
     metadata: str = str(FOLDER / "submission_metadata.json")
-    rubric: str = "mnist_994"
+    rubric: str = "mnist_994"  # a name, or the absolute path of a file
     mode: str = "weights"
     accepted: tuple[str, ...] = ()
 

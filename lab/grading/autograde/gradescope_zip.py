@@ -85,7 +85,7 @@ class Made:
                       "rubric without that rule asks for what can be seen."] if self.unmeasured else []  # fmt: skip
         large = [] if self.is_small else [
             "PyTorch comes from PyPI, on Intel and AMD with CUDA, which makes the image gigabytes larger and slow to "
-            "build: --torch-index URL names the index of the builds without it (pytorch.org has the URL)."
+            "build: --torch-index URL names the index of the builds without it (PyTorch's page tells it)."
         ]  # fmt: skip
         return [f"{self.path} is written: {self.size / 1e6:.1f} MB. In Gradescope's assignment, {total}.", *unmeasured,
                 *large]  # fmt: skip

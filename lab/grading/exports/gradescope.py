@@ -158,8 +158,11 @@ class _View:
         if item.message:
             yield item.message
         if self._waits_for_accuracy(item) and not held:
-            yield (f"Worth {item.max_points:g} points, once the network reaches {self.rubric.learnt:.0%} on the test "
-                   "images.")  # fmt: skip
+            if item.passed:
+                bar = self.rubric.learnt or 0
+                yield f"Its {item.max_points:g} points count once the network reaches {bar:.0%} on the test images."
+            elif item.passed is False:
+                yield f"It would be worth {item.max_points:g} points."
         elif item.mark is not None:
             yield f"Given by hand: {item.mark.points:g} of {item.max_points:g} points. {item.mark.comment}"
         if held and item.name == "accuracy":

@@ -380,7 +380,7 @@ def test_the_judge_sees_python_s_own_folders_alone(
     found = grade_submission(asked(autograder), autograder / "results" / "results.json")
     path, folder, *names = json.loads(found["output"])
     assert folder == "/"
-    assert not [one for one in path if str(autograder) in one]
+    assert not [one for one in path if not one or str(autograder) in one]
     assert not [name for name in names if name.startswith("PYTHON")]
 
 
@@ -404,3 +404,18 @@ def test_the_command(autograder: Path, judged_by: Any) -> None:
     assert (
         json.loads(CliRunner().invoke(cli.main, ["autograde", "gradescope", *options, "--json"]).stdout)["score"] == 1
     )
+
+
+def test_paths_may_be_relative(autograder: Path, judged_by: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged_by("import json, os, sys; asked = json.load(sys.stdin); said = {'score': 0, 'output': json.dumps(asked)}\n"
+              "os.write(int(sys.argv[2]), json.dumps(said).encode())")  # fmt: skip
+    monkeypatch.chdir(autograder)
+    options = ["--submission", "submission", "--metadata", "m.json", "--results", "r.json", "--rubric", "mine.toml"]
+    done = CliRunner().invoke(cli.main, ["autograde", "gradescope", *options, "--accept", "no network", "--json"])
+    assert json.loads(json.loads(done.stdout)["output"]) == {
+        "submission": str(autograder / "submission"),
+        "metadata": str(autograder / "m.json"),
+        "rubric": str(autograder / "mine.toml"),
+        "mode": "weights",
+        "accepted": ["no network"],
+    }

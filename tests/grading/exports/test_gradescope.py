@@ -151,9 +151,18 @@ def test_what_needs_no_test_image_is_seen_at_once() -> None:
     assert case(found, "parameter count")["status"] == "passed"
     told = case(found, "parameter count")["output"]
     assert "19,266, limit 19,999" in told
-    assert "20 points, once the network reaches 98% on the test images" in told
+    assert "Its 20 points count once the network reaches 98% on the test images." in told
     assert case(found, "out-size")["score"] == 1
     assert "after the due date" in found["output"]
+
+
+@pytest.mark.parametrize(("passed", "told"), [(False, "It would be worth 10 points."), (None, "")])
+def test_points_that_it_does_not_get_are_not_promised(passed: bool | None, told: str) -> None:
+    one = standing(0.5)
+    one.result["grade"]["assignment"]["verdicts"][1] |= {"passed": passed, "points": 0.0, "hint": "Mend it."}
+    items = tuple(items_of(one.result["grade"]))
+    found = seen(results(replace(one, items=items), DUE_THEN, BEFORE, 1.0))
+    assert case(found, "epochs")["output"].splitlines() == ["15, limit 19.", "Mend it.", *filter(None, [told])]
 
 
 def test_the_held_back_case_tells_the_points_of_all_rules() -> None:
