@@ -672,16 +672,13 @@ def mark(
 def forget(grades: Path, student: str, as_json: bool, **place: Any) -> None:
     """Remove STUDENT, by the id, and everything that is stored of them in GRADES. There is no way back.
 
-    What was handed in stays where you keep it, and so do exports and copies that you made. While it lies there, or the
-    roster names them, the next `lab grade` takes them in again.
+    What was handed in stays where you keep it. While it lies there, or the roster names them, the next `lab grade` takes
+    them in again. Exports in GRADES that still name them are listed.
     """
     from lab.grading import classwork
 
-    changes = classwork.forget(classwork.Place(grades, **place), student)
-    if as_json:
-        _say(json.dumps({"forgotten": student, "changes": [asdict(change) for change in changes]}))
-    else:
-        _say("\n".join([*(change.line() for change in changes), f"{grades} holds nothing of {student} any more."]))
+    done = classwork.forget(classwork.Place(grades, **place), student)
+    _say(json.dumps(asdict(done), default=str) if as_json else "\n".join(done.lines()))
 
 
 _GIVEN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

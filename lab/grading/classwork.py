@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lab._files import part_name, sweep, write_whole
+from lab._files import FileError, part_name, read_regular, sweep, write_whole
 from lab._terminal import harmless
 from lab.data import load
 from lab.errors import LabError
 from lab.grading import doctor
+from lab.grading.collect import MAX_FILE, files_in
 from lab.grading.crowd import Progress, Settings, Tell, class_of, grade_class, receive
 from lab.grading.grade import Options
 from lab.grading.gradebook import FILE, Gradebook
@@ -240,11 +241,27 @@ def give(place: Place, student: str, item: str, points: float | None, comment: s
         return _change(one, after) or Change(student, _in_short(one), _in_short(after), ())
 
 
-def forget(place: Place, student: str) -> list[Change]:
-    """Remove a student and all that is stored of them, for good; gives what that changes for others, mostly nothing.
+@dataclass(frozen=True)
+class Forgotten:
+    """What is left when a student was forgotten."""
 
-    Others' grades may change where an audit had found the student's network in their hand-ins, too. What was handed in
-    lies where the teacher keeps it. Raises ClassError.
+    student: str
+    changes: Sequence[
+        Change
+    ]  # of others' grades: where an audit had found the student's network in their hand-ins, too
+    exports: Sequence[Path]  # files in the folder that the class's commands do not make, and that name the student
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        gone = "the gradebook, the table and the pages hold nothing of {} any more."
+        told = [f"{path} still names {self.student}: remove it, or export anew." for path in self.exports]
+        return [*(change.line() for change in self.changes), gone.format(self.student), *told]
+
+
+def forget(place: Place, student: str) -> Forgotten:
+    """Remove a student and all that is stored of them, for good.
+
+    What was handed in lies where the teacher keeps it. Raises ClassError.
     """
     with _existing(place) as book:
         settings = _settings(book)
@@ -255,9 +272,23 @@ def forget(place: Place, student: str) -> list[Change]:
         for name in ("unordered", "unmatched", "notes"):  # what was told of the last reading may name them
             book.note(name, [told for told in book.noted(name) or () if not _names(told, one)])
         after = _written(book, settings, place)
-        return [
-            change for change in (_change_from(*others[left.student.id], left) for left in after.standings) if change
-        ]
+        changes = [_change_from(*others[left.student.id], left) for left in after.standings]
+    return Forgotten(one.id, [change for change in changes if change is not None], _naming(place.out, one))
+
+
+def _naming(folder: Path, student: Student) -> list[Path]:
+    """The files in a folder that name a student, in their own name or in what they hold; not the gradebook's own."""
+    found = []
+    for path in sorted(files_in(folder)):
+        if path.name.startswith(FILE):
+            continue
+        try:
+            content = read_regular(path, MAX_FILE).decode("utf-8", "replace")
+        except (OSError, FileError):
+            content = ""
+        if _names(f"{path.relative_to(folder)}\n{content}", student):
+            found.append(path)
+    return found
 
 
 def _names(text: str, student: Student) -> bool:

@@ -164,9 +164,15 @@ def test_a_student_is_forgotten_everywhere_in_the_folder(tmp_path: Path, hand_in
     lab("grade", hand_ins, "--out", out)
     lab("mark", out, "anna", "rule:accuracy", "3", "--comment", "shown to me")
     before = rows(out)
+    export = out / "moodle-worksheet.csv"
+    export.write_text("4711,Anna Ä,29.5\n4712,Annabel\n", encoding="utf-8")
+    (out / "other.csv").write_text("Annabel,annas\n", encoding="utf-8")
     done = lab("forget", out, "anna")
-    assert (done.exit_code, done.stdout) == (0, f"{out} holds nothing of anna any more.\n")
+    told = "the gradebook, the table and the pages hold nothing of anna any more.\n"
+    assert (done.exit_code, done.stdout) == (0, f"{told}{export} still names anna: remove it, or export anew.\n")
+    export.unlink()
     assert rows(out) == {name: row for name, row in before.items() if name != "anna"}
+    (out / "other.csv").unlink()
     for path in filter(Path.is_file, out.rglob("*")):
         content = path.read_bytes()
         assert b"anna" not in content, path
