@@ -672,8 +672,8 @@ def mark(
 def forget(grades: Path, student: str, as_json: bool, **place: Any) -> None:
     """Remove STUDENT, by the id, and everything that is stored of them in GRADES. There is no way back.
 
-    What was handed in stays where you keep it. While it lies there, or the roster names them, the next `lab grade` takes
-    them in again. Exports in GRADES that still name them are listed.
+    What was handed in stays where you keep it: while it lies there, or the roster names them, the next `lab grade`
+    takes them in again. Exports in GRADES that still name them are listed.
     """
     from lab.grading import classwork
 
