@@ -182,9 +182,19 @@ def _tested(
         test = load(rubric.dataset).test
     except DataError as error:
         raise GraderError(f"nothing can be tested: {error}") from error
-    answers = predict(graph.build(), test.images).argmax(1)
+    answers = predict(graph.build(), test.images, _images_at_once(graph)).argmax(1)
     found = share_right(answers, test)
     return found, tuple(mistakes_of(answers, test.labels)), judge(rubric, graph, epochs, found)
+
+
+AT_ONCE = 2**25
+"""Numbers in a map of a batch that is tested, some of which are held at a time: with these a judge needs 600 MB."""
+
+
+def _images_at_once(graph: Graph) -> int:
+    """Of a batch: a thousand, or fewer where the network's maps are large, for machines with little memory."""
+    largest = max((math.prod(op.shape) for op in graph.operations), default=1)
+    return max(1, min(1000, AT_ONCE // max(1, largest)))
 
 
 def _counted_inside(verdict: Verdict) -> Verdict:

@@ -424,3 +424,16 @@ def test_in_weights_mode_the_long_run_is_what_was_handed_in(graph: Graph, digits
     same = log.train(version_of(lambda: redrawn(graph, 7).build()), Recipe(epochs=3))
     assert torch.equal(next(iter(same.model.parameters())), next(iter(graph.build().parameters())))
     assert same.entry.accuracy == pytest.approx(by_weights(graph, RUBRIC).accuracies[0])
+
+
+@pytest.mark.parametrize(("channels", "images"), [(1, 1000), (42, 1000), (64, 668), (4000, 10)])
+def test_a_network_with_large_maps_is_tested_on_fewer_images_at_a_time(
+    channels: int, images: int, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container of 768 MB, as Gradescope's, holds the judge and the maps of 32 channels of 28x28 twice."""
+    net = nn.Sequential(nn.Conv2d(1, channels, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+    asked: list[int] = []
+    real = judge.predict
+    monkeypatch.setattr(judge, "predict", lambda *given: asked.append(given[2]) or real(*given))
+    by_weights(capture(net), load_rubric())
+    assert asked == [images]
