@@ -4,7 +4,7 @@
 
 A Python environment of its own, a folder of its own, constraints.txt's versions. First the lab alone, then with what
 grades a class, then neither: pip must leave nothing of it. Every command has a status and words that are expected, and
-a limit of time. Ten minutes at most; a line each, with seconds. Linux, for the sandbox.
+a limit of time; a line each, with seconds. Four minutes on two idle cores. Linux, for the sandbox.
 """
 
 import os
@@ -40,7 +40,7 @@ class Step:
     command: str
     says: str  # stands in what it prints
     status: int = 0
-    seconds: int = 60  # at most
+    seconds: int = 180  # at most
 
 
 ALONE = (
