@@ -48,11 +48,15 @@ def main() -> int:
 def installed(place: Path) -> str:
     """The lab's command, in an environment of its own."""
     venv.create(place / "venv", with_pip=True)
-    quiet = ["install", "--quiet", "--no-cache-dir", "--disable-pip-version-check"]
+    programs = place / "venv" / "bin"
     bare = {"PATH": "/usr/bin:/bin", "HOME": str(place), "LANG": "C.UTF-8"}
-    pip = [str(place / "venv" / "bin" / "python"), "-I", "-m", "pip", *quiet, "-c", CONSTRAINTS]
-    subprocess.run([*pip, f"lab994[grading] @ {ARCHIVE}"], check=True, env=bare)
-    return str(place / "venv" / "bin" / "lab")
+    pip = [str(programs / "python"), "-I", "-m", "pip", "install", "--quiet", "--no-cache-dir", "-c", CONSTRAINTS]
+    subprocess.run([*pip, "uv"], check=True, env=bare)
+    # PyTorch without the gigabytes of CUDA.
+    uv = [str(programs / "uv"), "pip", "install", "--quiet", "--no-cache", "--no-config", "--torch-backend", "cpu"]
+    into = ["--python", str(programs / "python"), "-c", CONSTRAINTS]
+    subprocess.run([*uv, *into, f"lab994[grading] @ {ARCHIVE}"], check=True, env=bare)
+    return str(programs / "lab")
 
 
 def allow_sandboxes() -> None:

@@ -90,9 +90,13 @@ def test_the_lab_is_installed_by_a_python_that_looks_at_nothing_of_the_student_s
     monkeypatch.setattr(entry.subprocess, "run", lambda call, **how: called.append((call, how)))
     monkeypatch.setenv("PIP_INDEX_URL", "http://evil.example")
     assert entry.installed(tmp_path) == str(tmp_path / "venv" / "bin" / "lab")
-    (place, with_pip), (call, how) = called
+    (place, with_pip), (pip, first), (uv, second) = called
     assert (place, with_pip) == (tmp_path / "venv", True)
-    assert call[:5] == [str(tmp_path / "venv" / "bin" / "python"), "-I", "-m", "pip", "install"]
-    assert call[-1] == f"lab994[grading] @ {entry.ARCHIVE}"
-    assert (how["check"], "PIP_INDEX_URL" in how["env"]) == (True, False)
+    assert pip[:5] == [str(tmp_path / "venv" / "bin" / "python"), "-I", "-m", "pip", "install"]
+    assert uv[:3] == [str(tmp_path / "venv" / "bin" / "uv"), "pip", "install"]
+    assert "--no-config" in uv
+    assert uv[-1] == f"lab994[grading] @ {entry.ARCHIVE}"
+    for call, how in ((pip, first), (uv, second)):
+        assert call[call.index("-c") + 1] == entry.CONSTRAINTS
+        assert (how["check"], "PIP_INDEX_URL" in how["env"]) == (True, False)
     assert os.environ["PIP_INDEX_URL"]
