@@ -203,17 +203,18 @@ class _View:
         return not counted(self.one) and known == {"rule"}
 
     def leaderboard(self) -> list[dict[str, Any]]:
-        """The fewest first, where a network was judged; the accuracy once it may be seen."""
-        found: list[tuple[str, float, str]] = []
-        if self.one.parameters is not None:
-            found.append(("parameters", self.one.parameters, "asc"))
-        if (adds := self.one.evidence.get("multiply_adds")) is not None:
-            found.append(("multiply-adds", int(adds), "asc"))
-        if (epochs := _epochs(self.one.grade)) is not None:
-            found.append(("epochs", epochs, "asc"))
+        """The fewest first, where a network was judged; the accuracy, the highest first, once it may be seen."""
+        fewest = {
+            "parameters": self.one.parameters,
+            "multiply-adds": self.one.evidence.get("multiply_adds"),
+            "epochs": _epochs(self.one.grade),
+        }
+        found: list[dict[str, Any]] = [
+            {"name": name, "value": value, "order": "asc"} for name, value in fewest.items() if value is not None
+        ]
         if self.is_open and self.one.accuracy is not None:
-            found.append(("accuracy on the test images, %", round(100 * self.one.accuracy, 4), "desc"))
-        return [{"name": name, "value": value, "order": order} for name, value, order in found]
+            found.append({"name": "accuracy on the test images, %", "value": round(100 * self.one.accuracy, 4)})
+        return found
 
 
 def _epochs(grade: Mapping[str, Any]) -> int | None:
