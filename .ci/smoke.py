@@ -4,7 +4,7 @@
 
 A Python environment of its own, a folder of its own, constraints.txt's versions. First the lab alone, then with what
 grades a class, then neither: pip must leave nothing of it. Every command has a status and words that are expected, and
-a limit of time; a line each, with seconds. Four minutes on two idle cores. Linux, for the sandbox.
+a limit of time; a line each, with seconds. Six to eight minutes on two busy cores. Linux, for the sandbox.
 """
 
 import os

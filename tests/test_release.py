@@ -6,6 +6,7 @@ The whole smoke run (an empty environment, without the clone) takes minutes: it 
 import email
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -74,7 +75,7 @@ def project(tmp_path: Path) -> Path:
     )
     (folder / "CHANGELOG.md").write_text(
         "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-01-31\n\n### Added\n- a thing\n\n"
-        "## 1.2.2 - 2025-12-31\n\nold\n"
+        "## 1.2.2 - 2025-12-31\n\nold\n\n## 1.2.1 - 2025-12-30\n\n## 1.2.0 - 2025-12-29\n\nolder\n"
     )
     git(folder, "init", "-q")
     git(folder, "add", ".")
@@ -228,6 +229,7 @@ def test_a_release_s_notes_are_its_section_of_the_changelog(project: Path) -> No
         ("v1.2.4", "1.2.3", r"the tag is v1\.2\.4, and lab/__init__\.py says 1\.2\.3"),
         ("1.2.3", "1.2.3", r"the tag is 1\.2\.3, and"),
         ("v1.2.4", "1.2.4", r"CHANGELOG\.md has nothing under `## 1\.2\.4 - DATE`"),
+        ("v1.2.1", "1.2.1", r"CHANGELOG\.md has nothing under `## 1\.2\.1 - DATE`"),
         ("v1.2.2", "1.2.2", None),
     ],
 )
@@ -297,7 +299,8 @@ def test_the_wheel_alone_works(built: tuple[Path, Path], capsys: pytest.CaptureF
 # -- the container ----------------------------------------------------------------------------------------------------
 
 
-def test_what_the_image_is_made_of(tmp_path: Path) -> None:
+def test_what_the_image_is_made_of(built: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "build", lambda root, out: [Path(shutil.copy(path, out)) for path in built])
     context = tmp_path / "image"
     (context / "data").mkdir(parents=True)
     (context / "leftover").touch()
