@@ -52,6 +52,9 @@ ALONE = (
     Step("lab check copy.ipynb --quick", "0 of 33 points", status=1),
     Step("lab hand-in net.py --set epochs=1 --out hand-ins/ann/net.lab", "Hand in this file."),
     Step("cp -r hand-ins/ann hand-ins/bob", ""),
+    Step(
+        "lab init repository --ci github --ci gitlab --ci compose --lab-commit PINNED", "repository has mnist_994.ipynb"
+    ),
     Step("lab grade hand-ins --out GRADES", "pip install 'lab994[grading]'", status=2),
     Step("lab grade copy.ipynb --quick", "pip install 'lab994[grading]'", status=2),
 )
@@ -64,6 +67,11 @@ GRADING = (
     Step("lab grade hand-ins --out GRADES --mode weights", "2 students: 2 graded."),
     Step("lab regrade GRADES --student ann", "graded anew, 0 changed"),
     Step("lab mark GRADES ann accuracy 1 --comment bonus", "60 of 100 points -> 61 of 100 points"),
+    Step("lab export GRADES --to gradescope", "2 of 2 students' grades are written."),
+    Step("lab export GRADES --to nbgrader", "2 of 2 students' grades are written."),
+    Step("lab forget GRADES bob", "hold nothing of bob any more"),
+    Step("lab gradescope-zip", "autograder.zip", seconds=300),
+    Step("lab autograde github repository --out report", "of 33 points"),
     Step("lab otter mnist_994", "is written"),
 )
 """And as `pip install lab994[grading]` does."""
@@ -82,7 +90,9 @@ def main(wheel: Path) -> None:
         (place / "work" / "hand-ins" / "ann").mkdir(parents=True)
         (place / "work" / "net.py").write_text(NET, encoding="utf-8")
         shutil.copy(ROOT / "notebooks" / "mnist_994.ipynb", place / "work" / "copy.ipynb")
-        known = {"VERSION": wheel.name.split("-")[1], "COMMIT": _commit()}
+        commit = _commit()
+        known = {"VERSION": wheel.name.split("-")[1], "COMMIT": commit}
+        known["PINNED"] = commit if commit != "None" else "0" * 40  # of a tree with changes nobody knows which
         install = f"python -m pip install --quiet --constraint {ROOT / 'constraints.txt'}"
         run([Step(f"{sys.executable} -m venv {place / 'python'}", "")], place, dict(os.environ), known)
         clean = _files(place / "python")
@@ -98,7 +108,9 @@ def run(steps: Iterable[Step], folder: Path, environment: dict[str, str], known:
     """Run each in `folder`, a line each. Raises Failed at the first that falls short."""
     for step in steps:
         began = time.monotonic()
-        command = shlex.split(step.command)
+        command, says = shlex.split(step.command), step.says
+        for name, value in known.items():
+            command, says = [word.replace(name, value) for word in command], says.replace(name, value)
         # Found on the environment's own path, not on this process's.
         program = shutil.which(command[0], path=environment["PATH"]) or command[0]
         try:
@@ -115,9 +127,6 @@ def run(steps: Iterable[Step], folder: Path, environment: dict[str, str], known:
             )
         except subprocess.TimeoutExpired as error:
             raise Failed(f"{step.command}\nran longer than {step.seconds} s.") from error
-        says = step.says
-        for name, value in known.items():
-            says = says.replace(name, value)
         if done.returncode != step.status or says not in done.stdout:
             expected = f"status {step.status} and {says!r}"
             raise Failed(f"{step.command}\nended with {done.returncode}; expected {expected}.\n{done.stdout}")
