@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from lab._terminal import legible
+from lab.grading.exports._points import exact, title_of
 from lab.grading.exports._ungraded import HEAD, NOT_YOUR_FAULT, text
 from lab.grading.standing import Item, Standing
 from lab.grading.table import counted
@@ -68,7 +68,7 @@ def results(
     view = _View(one, rubric, opening, opening.is_open(now) or one.accuracy is None)
     found: dict[str, Any] = {}
     if _has_score(one):
-        found["score"] = _number(one.points)
+        found["score"] = exact(one.points)
     if view.is_open or not _trains(one):  # how long a training takes can tell how close to the limit it was
         found["execution_time"] = max(0, round(seconds))
     return found | {
@@ -123,12 +123,11 @@ class _View:
     def _test(self, number: str, item: Item) -> dict[str, Any]:
         held = self._is_held(item)
         scored = held or not self._waits_for_accuracy(item)
-        name = f"{item.title}: {item.name}" if item.kind == "exercise" else item.title
-        found: dict[str, Any] = {"score": _number(item.points), "max_score": _number(item.max_points)} if scored else {}
+        found: dict[str, Any] = {"score": exact(item.points), "max_score": exact(item.max_points)} if scored else {}
         if item.passed is not None:
             found["status"] = "passed" if item.passed else "failed"
         return found | _CASE | {
-            "name": _line(name),
+            "name": " ".join(title_of(item).split())[:200],
             "number": number,
             "output": text(self._told(item, held)),
             "tags": [item.kind],
@@ -229,14 +228,3 @@ def _origin(one: Standing) -> dict[str, Any]:
     made = one.result.get("provenance", {})
     found = {name: made.get(name) for name in ("lab", "judge", "torch", "mode", "seed", "date")}
     return {"state": one.state, "digest": one.grade.get("digest", ""), **found}
-
-
-# -- fields -----------------------------------------------------------------------------------------------------------
-
-
-def _line(name: str) -> str:
-    return legible(name).replace("\n", " ").replace("\t", " ")[:200]
-
-
-def _number(points: float) -> float:
-    return round(float(points), 6)
