@@ -30,8 +30,8 @@ from lab.grading.inbox import read_inbox
 from lab.grading.job import judge_version
 from lab.grading.pages import write_pages
 from lab.grading.sameness import likenesses
-from lab.grading.standing import Class, Standing, Student, group_of
-from lab.grading.table import counted, table
+from lab.grading.standing import Class, Standing, Student, counted, group_of
+from lab.grading.table import table
 from lab.grading.workers import ClusterWorkers, LocalWorkers, Workers, WorkersError, cores
 from lab.rules import Rubric, load_rubric
 from lab.submission import SUFFIX

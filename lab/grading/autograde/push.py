@@ -23,8 +23,7 @@ from lab.grading.autograde.cell_lines import cell_lines
 from lab.grading.collect import MAX_FILE, Collected, collect, files_in
 from lab.grading.grade import Mode, Options
 from lab.grading.pages import feedback_page
-from lab.grading.standing import Class, Item, Standing, Student
-from lab.grading.table import counted
+from lab.grading.standing import Class, Item, Standing, Student, counted
 from lab.rules import Rubric, load_rubric
 
 How = Literal["push", "quick", "weights", "retrain", "rerun"]
@@ -69,9 +68,8 @@ class Pushed:
     @property
     def _unchecked(self) -> set[str]:
         """The exercises that were left out, and of a network that was judged the rules that have no figure."""
-        grade = self.one.grade
-        exercises = {f"exercise:{one['name']}" for one in grade.get("exercises", ()) if not one["checked"]}
-        verdicts = (grade.get("assignment") or {}).get("verdicts", ())
+        exercises = {f"exercise:{one['name']}" for one in self.one.grade.get("exercises", ()) if not one["checked"]}
+        verdicts = self.one.judged.get("verdicts", ())
         return exercises | {f"rule:{one['rule']}" for one in verdicts if one["passed"] is None}
 
     @property

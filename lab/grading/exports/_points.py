@@ -3,8 +3,7 @@
 from decimal import ROUND_HALF_UP, Decimal
 
 from lab._terminal import harmless
-from lab.grading.standing import Item, Standing
-from lab.grading.table import counted
+from lab.grading.standing import Item, Standing, counted
 
 _DIGITS = 9  # after the point: what is left of 0.1 * 3 beyond that is no points
 

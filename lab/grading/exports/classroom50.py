@@ -14,8 +14,7 @@ from typing import Any, Literal, get_args
 from lab._terminal import harmless
 from lab.grading.exports import ExportError
 from lab.grading.exports._points import passed, title_of, told, whole_points
-from lab.grading.standing import Item, Standing
-from lab.grading.table import counted
+from lab.grading.standing import Item, Standing, counted
 
 SCHEMA = "classroom50/result/v1"
 AssignmentType = Literal["individual", "group"]

@@ -10,8 +10,7 @@ from typing import Any
 
 from lab._terminal import harmless
 from lab.grading.exports._points import exact, passed, title_of, told
-from lab.grading.standing import Item, Standing
-from lab.grading.table import counted
+from lab.grading.standing import Item, Standing, counted
 
 VERSION = 1
 MOST_BYTES = 100_000
