@@ -16,12 +16,12 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 import lab
 from lab._files import FileError, write_whole
-from lab._terminal import harmless, printable
+from lab._terminal import harmless, printable, shortened
 from lab.errors import LabError
 from lab.grading.autograde.push import Pushed, lines, sum_of, write_page
 from lab.grading.exports import classroom50
@@ -226,7 +226,7 @@ def text(found: str) -> str:
 
 
 def _short(found: str) -> str:
-    return found if len(found) <= MOST_CHARACTERS else f"{found[:MOST_CHARACTERS]}…"
+    return shortened(found, MOST_CHARACTERS)
 
 
 def _cut(found: Sequence[str], foot: Sequence[str]) -> str:
@@ -264,7 +264,7 @@ def run_of(pushed: Pushed, environ: Mapping[str, str], now: datetime) -> Run:
         assignment=here("ASSIGNMENT") or repository.partition("/")[2] or "nothing",
         assignment_type=kind,
         owner=_owner(environ) or "nobody",
-        submission=here("SUBMISSION_TAG") or f"submit/{_stamp(when)}-{sha[:7]}",
+        submission=here("SUBMISSION_TAG") or classroom50.tag(when, sha),
         commit=commit,
         release=here("RELEASE_URL") or commit,
         review=here("REVIEW_URL") or commit,
@@ -278,7 +278,3 @@ def run_of(pushed: Pushed, environ: Mapping[str, str], now: datetime) -> Run:
 def _owner(environ: Mapping[str, str]) -> str:
     known = ("OWNER", "USERNAME", "GITHUB_REPOSITORY_OWNER", "GITHUB_ACTOR")
     return next((environ[name] for name in known if environ.get(name)), "")
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H-%M-%SZ")

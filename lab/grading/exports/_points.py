@@ -34,6 +34,15 @@ def told(item: Item) -> str:
     return harmless("\n".join(filter(None, [item.figure, item.message, by_hand])))
 
 
+def trouble(one: Standing) -> tuple[str, str] | None:
+    """For the student: where nothing was graded whose fault that is, and the message; None where something was."""
+    if not counted(one):
+        return "the grader", one.message or "Not graded yet."
+    if one.state in ("student error", "missing"):
+        return "the hand-in", one.message or "Nothing was handed in."
+    return None
+
+
 def why_no_grade(one: Standing) -> str:
     """For a person: why there is nothing to export; empty where there is a grade, as there is with points by hand.
 

@@ -211,7 +211,7 @@ def _written(
         if one.student.id in students:
             _grade(gradebook, path, name, students[one.student.id], one, places, log)
     exported = tuple(one.student.id for one in found.standings if one.student.id in students)
-    return Filled(b"", exported, without(lost, missing), missing, (), (), tuple(_told(log, path, name)))
+    return Filled(exported=exported, lost=without(lost, missing), ungraded=missing, notes=tuple(_told(log, path, name)))
 
 
 def _told(log: _Log, path: Path, assignment: str) -> Iterator[str]:
