@@ -54,6 +54,7 @@ class Commands(click.Group):
 
 
 def fail(message: str, as_json: bool, status: int = WRONG) -> NoReturn:
+    """Tell what went wrong, and end with a status that says so."""
     if os.environ.get("LAB_DEBUG"):
         import traceback
 

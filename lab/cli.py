@@ -149,10 +149,8 @@ def _print_table(target: str, graph: Graph, layers: list[Layer], images: int, sp
 
     console = Console(width=1000, markup=False, emoji=False, highlight=False)  # numbers are never cut to fit
     arrow = "->" if console.options.ascii_only else "→"
-    title, beside = (
-        f"{harmless(target)} on {_sides(graph.input_shape)}",
-        (0, 1, 0, 0),
-    )  # narrow: SeedNet's fits in 80 columns
+    title = f"{harmless(target)} on {_sides(graph.input_shape)}"
+    beside = (0, 1, 0, 0)  # narrow: SeedNet's fits in 80 columns
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=beside, pad_edge=False, show_edge=False)
     for heading in ("layer", "path", "output"):
         table.add_column(heading, no_wrap=True)

@@ -246,9 +246,7 @@ class Forgotten:
     """What is left when a student was forgotten."""
 
     student: str
-    changes: Sequence[
-        Change
-    ]  # of others' grades: where an audit had found the student's network in their hand-ins, too
+    changes: Sequence[Change]  # of others' grades: an audit had found the student's network in their hand-ins, too
     exports: Sequence[Path]  # files in the folder that the class's commands do not make, and that name the student
 
     def lines(self) -> list[str]:
