@@ -44,7 +44,7 @@ _lab_commit = click.option(
 @click.option(
     "--mode",
     type=click.Choice(["retrain", "rerun", "weights", "audit", "push"]),
-    help="How the network is judged; chosen by what was handed in if you do not say. push: what takes minutes alone.",
+    help="How the network is judged; chosen by what was handed in if you do not say. push: in minutes, as on a push.",
 )
 @_own_rubric
 @seed_option
@@ -90,7 +90,7 @@ def grade(
 
     One student's is a .lab file, a notebook, a script, or a folder with one of them. Status 0 if all points are earned,
     1 if some are missing, 2 if it can't be graded. With --mode push a .lab file is judged by its weights and of a
-    notebook the exercises that train nothing, and status 0 says that all is earned which that checks.
+    notebook the exercises that train nothing, and status 0 says that all is earned that was checked.
 
     A class's is a folder as it comes from Moodle, Canvas, Gradescope or nbgrader, a folder of repositories, or one with
     a folder a student; --out names the folder for the grades. What has a result keeps it: ended, however that came, the
