@@ -37,6 +37,9 @@ _rubric = click.option("--rubric", default="mnist_994", help="mnist_994, mnist_8
 _lab_commit = click.option(
     "--lab-commit", metavar="SHA", help="The lab's commit that grades; this lab's own if you do not say."
 )
+_lab_repository = click.option(
+    "--lab-repository", metavar="OWNER/NAME", help="A fork of the lab that grades, on GitHub."
+)
 
 
 @click.command()
@@ -343,14 +346,15 @@ def autograde_github(target: Path, out: Path, mode: Any, rubric: str | None) -> 
 @autograde.command("classroom50")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("autograder.py"), help="The file: autograder.py.")
 @_lab_commit
-def autograde_classroom50(out: Path, lab_commit: str | None) -> None:
+@_lab_repository
+def autograde_classroom50(out: Path, lab_commit: str | None, lab_repository: str | None) -> None:
     """Write the autograder.py that Classroom 50 runs for each submission: it fetches this lab, and lets it grade.
 
     A teacher gives it to a classroom: gh teacher autograder set-default ORG CLASSROOM --from autograder.py
     """
     from lab.course.starting import write_autograder
 
-    write_autograder(out, lab_commit)
+    write_autograder(out, lab_commit, lab_repository)
     say(f"{out} is written. Next: gh teacher autograder set-default ORG CLASSROOM --from {out}")
 
 
@@ -464,7 +468,7 @@ def otter(name: str, out: Path | None) -> None:
 )
 @click.option("--repository", metavar="OWNER/NAME", help="Where it will be, for the badge; git's remote if not said.")
 @_lab_commit
-@click.option("--lab-repository", metavar="OWNER/NAME", help="A fork of the lab that grades, on GitHub.")
+@_lab_repository
 def init(
     folder: Path,
     notebook: str,
