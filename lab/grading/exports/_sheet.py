@@ -138,7 +138,7 @@ class Sheet:
         """
         kept = set(verbatim)
         rows = [[cells[n] if n in kept else guarded(cells[n]) for n in columns] for cells in self.cells]
-        return self.table.form.encoded(rows)
+        return self.table.dialect.encoded(rows)
 
 
 def guarded(text: str) -> str:
