@@ -5,8 +5,6 @@ fork, or from another branch, means the lab that lies beside it there: `renew` f
 """
 
 import importlib
-import importlib.metadata
-import json
 import os
 import re
 import sys
@@ -67,11 +65,7 @@ def opened_from() -> tuple[str, str] | None:
 
 def installed_from() -> tuple[str, str] | None:
     """The repository's address and the branch or tag that pip had the lab from, "" for none; None: not from git."""
-    try:
-        text = importlib.metadata.distribution("lab994").read_text("direct_url.json")  # PEP 610
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    origin = json.loads(text or "{}")
+    origin = _release.fetched()
     return (origin["url"], origin["vcs_info"].get("requested_revision", "")) if "vcs_info" in origin else None
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from importlib import metadata
+from typing import Any
 
 import lab
 from lab import _place
@@ -12,7 +13,8 @@ REPOSITORY = "the-994-lab/the-994-lab"
 """Owner and name, on GitHub."""
 _BAKED = _place.PACKAGE / "_commit.txt"
 """The commit that a wheel was built from: `make dist` writes it."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""A commit in full."""
 
 
 def tag() -> str:
@@ -23,7 +25,7 @@ def tag() -> str:
 def commit() -> str | None:
     """The lab's own commit, 40 hexadecimal digits: of the clone, of what pip fetched, of the wheel. None: unknown."""
     found = _of_the_clone() or _of_pip() or (_BAKED.read_text(encoding="ascii").strip() if _BAKED.is_file() else "")
-    return found if _COMMIT.fullmatch(found) else None
+    return found if COMMIT.fullmatch(found) else None
 
 
 def _of_the_clone() -> str:
@@ -38,9 +40,14 @@ def _of_the_clone() -> str:
 
 
 def _of_pip() -> str:
-    """Of a lab that pip has fetched from git (PEP 610)."""
+    return str(fetched().get("vcs_info", {}).get("commit_id", ""))
+
+
+def fetched() -> dict[str, Any]:
+    """What pip has noted of where it fetched this lab from (PEP 610): `url`, and of git `vcs_info`; {} for an index."""
     try:
         text = metadata.distribution("lab994").read_text("direct_url.json")
     except metadata.PackageNotFoundError:
-        return ""
-    return str(json.loads(text or "{}").get("vcs_info", {}).get("commit_id", ""))
+        return {}
+    found: dict[str, Any] = json.loads(text or "{}")
+    return found

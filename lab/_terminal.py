@@ -26,5 +26,10 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else _written_out(c) for c in text)
 
 
+def shortened(text: str, longest: int) -> str:
+    """`text`, or so many characters of it and a mark that there is more."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def _written_out(character: str) -> str:
     return character.encode("unicode_escape").decode()

@@ -341,7 +341,7 @@ def test_colab_may_say_nothing(opened_from: Any, monkeypatch: pytest.MonkeyPatch
 )
 def test_where_the_lab_is_from(origin: Any, told: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     written = SimpleNamespace(read_text=lambda name: origin and json.dumps(origin))
-    monkeypatch.setattr(_hosted.importlib.metadata, "distribution", lambda name: written)
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: written)
     assert _hosted.installed_from() == (None if told is None else (FORK, told))
 
 
@@ -349,7 +349,7 @@ def test_a_lab_that_was_not_installed_is_from_nowhere(monkeypatch: pytest.Monkey
     def absent(name: str) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(_hosted.importlib.metadata, "distribution", absent)
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
     assert _hosted.installed_from() is None
 
 

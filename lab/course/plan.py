@@ -19,8 +19,6 @@ from lab.definitions import Statement, parse, select
 
 TRAINS = "trains"
 """The tag of a check that trains, where the notebook's own cells have not done it yet."""
-
-
 STUB = "raise NotImplementedError"
 """What stands in an answer's cell that nobody has answered in."""
 

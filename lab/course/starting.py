@@ -27,7 +27,6 @@ _AUTOGRADER = PACKAGE / "grading" / "autograde" / "classroom50_entry.py"
 _FILES = {"github": (".github/workflows/lab.yml", "lab.yml"), "gitlab": (".gitlab-ci.yml", "gitlab-ci.yml"),
           "compose": ("compose.yaml", "compose.yaml")}  # fmt: skip
 """Of each kind of grading the file in the repository, and its text."""
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
 _PLACES = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*/[A-Za-z0-9._-]+")  # GitLab has groups in groups
 _REMOTE = re.compile(r"(?:https://(?:[^@/]*@)?|ssh://git@|git@)([^/:]+)[/:](.+?)(?:\.git)?/?")
@@ -133,7 +132,7 @@ def _pinned(commit: str | None, repository: str | None) -> dict[str, str]:
             "this lab does not know which commit it is of, and what grades is pinned to one: say it with "
             f"--lab-commit, 40 hexadecimal digits, as https://github.com/{repository}/commits shows them."
         )
-    if not _COMMIT.fullmatch(commit):
+    if not _release.COMMIT.fullmatch(commit):
         raise StartError(f"{commit!r} is no commit in full: --lab-commit wants its 40 hexadecimal digits, in small.")
     if not _REPOSITORY.fullmatch(repository):
         raise StartError(f"{repository!r} is no repository on GitHub: --lab-repository wants OWNER/NAME.")

@@ -11,9 +11,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from lab.course.copies import is_answer
+from lab.course.plan import STUB
 from lab.errors import LabError
 
-STUBS = {"code": "# YOUR CODE HERE\nraise NotImplementedError()", "markdown": "YOUR ANSWER HERE"}
+STUBS = {"code": f"# YOUR CODE HERE\n{STUB}()", "markdown": "YOUR ANSWER HERE"}
 _BEGIN, _END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 

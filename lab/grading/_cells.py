@@ -7,7 +7,8 @@ from typing import Any
 
 from lab._terminal import harmless
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet would take for a formula."""
 
 
 def csv_text(rows: Iterable[Sequence[Any]], line_end: str = "\n") -> str:
@@ -22,5 +23,5 @@ def cell(value: Any) -> str:
     """A field's text. What a spreadsheet would take for a formula gets an apostrophe in front of it, numbers aside."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         text = harmless(str(value)).replace("\n", " ")
-        return f"'{text}" if text.startswith(_FORMULA) else text
+        return f"'{text}" if text.startswith(FORMULA) else text
     return f"{value:.15g}"

@@ -30,8 +30,8 @@ from lab.grading.inbox import read_inbox
 from lab.grading.job import judge_version
 from lab.grading.pages import write_pages
 from lab.grading.sameness import likenesses
-from lab.grading.standing import Class, Standing, Student, group_of
-from lab.grading.table import counted, table
+from lab.grading.standing import Class, Standing, Student, counted, group_of
+from lab.grading.table import table
 from lab.grading.workers import ClusterWorkers, LocalWorkers, Workers, WorkersError, cores
 from lab.rules import Rubric, load_rubric
 from lab.submission import SUFFIX
@@ -246,9 +246,7 @@ class Forgotten:
     """What is left when a student was forgotten."""
 
     student: str
-    changes: Sequence[
-        Change
-    ]  # of others' grades: where an audit had found the student's network in their hand-ins, too
+    changes: Sequence[Change]  # of others' grades: an audit had found the student's network in their hand-ins, too
     exports: Sequence[Path]  # files in the folder that the class's commands do not make, and that name the student
 
     def lines(self) -> list[str]:

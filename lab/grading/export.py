@@ -170,7 +170,7 @@ def _folder(out: Path, found: Class, settings: Settings, wanted: Wanted) -> Fill
     _replace(out, _FILE[wanted.to], documents)
     done = [one for one in found.standings if one.student.id in documents]
     notes = tuple(_in_whole(done)) if wanted.to == "classroom50" else ()
-    return Filled(b"", tuple(documents), lost, missing, (), (), notes)
+    return Filled(exported=tuple(documents), lost=lost, ungraded=missing, notes=notes)
 
 
 def _maker(found: Class, settings: Settings, wanted: Wanted) -> Callable[[Standing], dict[str, Any]]:
@@ -196,8 +196,8 @@ def _maker(found: Class, settings: Settings, wanted: Wanted) -> Callable[[Standi
         if delivery is None or delivery.submitted is None:
             raise ExportError("nobody says when it was handed in, which Classroom 50 needs to know")
         commits = f"{_HOST}/{organisation}/{classroom}-{assignment}-{owner}/commits"
-        releases, moment = commits.replace("/commits", "/releases"), delivery.submitted.astimezone(timezone.utc)
-        tag = f"submit/{moment:%Y-%m-%dT%H-%M-%SZ}"
+        releases, moment = commits.replace("/commits", "/releases"), delivery.submitted
+        tag = classroom50.tag(moment)
         return classroom50.Run(classroom, assignment, kind, owner, tag, commits, releases, commits, moment, now)
 
     return lambda one: classroom50.result(one, run(one))

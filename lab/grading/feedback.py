@@ -17,8 +17,7 @@ from PIL import Image
 from lab import data
 from lab.errors import DataError
 from lab.grading.report import known_items, provenance_lines
-from lab.grading.standing import Class, Item, Standing, State, Student
-from lab.grading.table import counted
+from lab.grading.standing import Class, Item, Standing, State, Student, counted
 
 SIDE = 28
 """Pixels of an image, each way."""
@@ -105,7 +104,7 @@ def feedback_of(found: Class, standing: Standing, alias: str = "", names: "Names
     """
     private = (names or Names(found)).private(standing)
     items = [private.item(item) for item in known_items(standing)]
-    judged: Mapping[str, Any] = standing.grade.get("assignment") or {}
+    judged = standing.judged
     made: Mapping[str, Any] = judged.get("provenance") or {}
     evidence = standing.evidence
     accuracies, seeds = judged.get("accuracies", ()), judged.get("seeds", ())

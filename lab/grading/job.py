@@ -37,7 +37,8 @@ from lab.train import Recipe
 MAX_BYTES = 128 * 2**20
 """Of all files of a hand-in together."""
 SHOWN_MISTAKES = 24
-_VIEWS = ("cli.py", "plots.py", "widgets/", "grading/crowd.py", "grading/gradebook.py", "grading/inbox.py",
+_VIEWS = ("cli.py", "_class_commands.py", "_commands.py",
+          "plots.py", "widgets/", "grading/crowd.py", "grading/gradebook.py", "grading/inbox.py",
           "grading/pages.py", "grading/report.py", "grading/standing.py", "grading/table.py", "grading/workers.py",
           "grading/live.py", "grading/charts.py", "grading/feedback.py", "grading/roster.py", "grading/_platforms.py",
           "grading/_entries.py", "grading/_commits.py", "grading/_gradescope.py", "grading/_moments.py",

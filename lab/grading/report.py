@@ -20,8 +20,7 @@ from statistics import fmean, median, quantiles
 from typing import Any
 
 from lab.grading.sameness import Likeness
-from lab.grading.standing import NOT_HANDED_IN, Class, Item, Standing, State
-from lab.grading.table import counted
+from lab.grading.standing import NOT_HANDED_IN, Class, Item, Standing, State, counted
 from lab.presets import Record, records
 
 STATES: Mapping[State, str] = {
@@ -387,9 +386,8 @@ def _cell(item: Item | None, names: _Names) -> Cell | None:
 
 def flags_of(standing: Standing) -> list[str]:
     """What is odd about a hand-in: the grade's flags, its reasons for an audit, what its delivery says."""
-    judged = standing.grade.get("assignment") or {}
     notes = standing.delivery.notes if standing.delivery else ()
-    return [*standing.grade.get("flags", ()), *judged.get("suspicions", ()), *notes]
+    return [*standing.grade.get("flags", ()), *standing.judged.get("suspicions", ()), *notes]
 
 
 def provenance_lines(made: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

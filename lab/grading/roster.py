@@ -240,7 +240,7 @@ def _student(row: Mapping[str, str]) -> Student:
 
 
 @dataclass(frozen=True)
-class Form:
+class Dialect:
     """How a CSV file is written, so that another one can be written alike."""
 
     encoding: str  # with its mark at the beginning, where there is one: "utf-8-sig"
@@ -266,7 +266,7 @@ class Table:
     def __init__(self, path: Path) -> None:
         """Raises InboxError for what is no table."""
         self.path = path
-        self.form, self.raw = _read(path)
+        self.dialect, self.raw = _read(path)
         lines = [(line, [cell.strip() for cell in cells]) for line, cells in self.raw]
         if not lines:
             raise InboxError(f"{path} is empty: the first line should name the columns (id, name, email).")
@@ -340,7 +340,7 @@ def plain(header: str) -> str:
     return " ".join(re.sub(r"[\W_]", " ", text).split())
 
 
-def _read(path: Path) -> tuple[Form, list[tuple[int, list[str]]]]:
+def _read(path: Path) -> tuple[Dialect, list[tuple[int, list[str]]]]:
     """How the file is written; and each row that is not empty, with its line."""
     text, encoding = _decoded(path)
     lines = text.splitlines()
@@ -361,7 +361,7 @@ def _read(path: Path) -> tuple[Form, list[tuple[int, list[str]]]]:
                 found.append((reader.line_num, cells))
     except csv.Error as error:
         raise InboxError(f"{path} is no table, in line {reader.line_num}: {error}. Save it as CSV.") from error
-    return Form(encoding, delimiter, line_end, first), found
+    return Dialect(encoding, delimiter, line_end, first), found
 
 
 def _decoded(path: Path) -> tuple[str, str]:

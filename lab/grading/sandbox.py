@@ -476,7 +476,7 @@ def bubblewrap() -> list[str]:
 
 
 _CONTAINER = (
-    "In a container: start it with --security-opt seccomp=unconfined and --security-opt unmask=ALL (Podman), or with "
+    "In a container: start it with --security-opt seccomp=unconfined, and with --security-opt unmask=ALL (Podman) or "
     "--security-opt systempaths=unconfined --security-opt apparmor=unconfined (Docker)."
 )
 _REASONS = {

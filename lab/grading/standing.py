@@ -115,6 +115,12 @@ class Standing:
         return found
 
     @property
+    def judged(self) -> Mapping[str, Any]:
+        """What the grade says of the network: mode, verdicts, accuracies, …; {} where none was judged."""
+        found: Mapping[str, Any] = self.grade.get("assignment") or {}
+        return found
+
+    @property
     def evidence(self) -> Mapping[str, Any]:
         """What the grade rests on, to be shown: layers, curve, mistakes."""
         found: Mapping[str, Any] = self.result.get("evidence", {})
@@ -130,6 +136,16 @@ class Standing:
         """Of the network that was judged."""
         found = self.evidence.get("parameters")
         return None if found is None else int(found)
+
+    @property
+    def epochs(self) -> str:
+        """Of its training, in the verdict's words; empty where no rule asks for them."""
+        return next((str(one["figure"]) for one in self.judged.get("verdicts", ()) if one["rule"] == "epochs"), "")
+
+
+def counted(one: Standing) -> bool:
+    """Are the points known? Those of a grader's error, and of what waits, are not, unless a person gave some."""
+    return one.state not in ("grader error", "waiting") or any(item.mark for item in one.items)
 
 
 def mean_accuracy(grade: Mapping[str, Any]) -> float | None:

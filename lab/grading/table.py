@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.grading._cells import csv_text
-from lab.grading.standing import Class, Item, Standing
+from lab.grading.standing import Class, Item, Standing, counted
 
 _BEFORE = (
     "student", "name", "email", "state", "points", "max_points", "late", "late_off", "attempt", "submitted", "files"
@@ -29,11 +29,6 @@ def table(found: Class) -> str:
     return csv_text(rows)
 
 
-def counted(one: Standing) -> bool:
-    """Are the points known? Those of a grader's error, and of what waits, are not, unless a person gave some."""
-    return one.state not in ("grader error", "waiting") or any(item.mark for item in one.items)
-
-
 def _points(item: Item | None, one: Standing) -> Any:
     known = item is not None and (counted(one) or item.mark is not None or item.passed is not None)
     return item.points if item is not None and known else ""
@@ -50,16 +45,14 @@ def _before(one: Standing) -> Sequence[Any]:
 
 
 def _after(one: Standing) -> Sequence[Any]:
-    assignment = one.grade.get("assignment") or {}
-    epochs = next((v["figure"] for v in assignment.get("verdicts", ()) if v["rule"] == "epochs"), "")
     by_hand = "; ".join(
         f"{item.name}: {item.mark.points:g}, {item.mark.comment} ({item.mark.by})" for item in one.items if item.mark
     )
     made = one.result.get("provenance", {})
     measured = ("" if figure is None else figure for figure in (one.accuracy, one.parameters))
     return (
-        *measured, epochs, assignment.get("mode", ""),
-        len(assignment.get("seeds", ())) or "", by_hand, "; ".join(one.grade.get("flags", ())), one.message,
+        *measured, one.epochs, one.judged.get("mode", ""),
+        len(one.judged.get("seeds", ())) or "", by_hand, "; ".join(one.grade.get("flags", ())), one.message,
         *(made.get(name, "") for name in ("lab", "judge", "torch", "machine", "seed", "date", "seconds")),
         one.grade.get("digest", ""),
     )  # fmt: skip

@@ -256,3 +256,11 @@ def test_classroom_50_s_autograder_is_one_file_of_python_alone(tmp_path):
     assert named <= sys.stdlib_module_names
     with pytest.raises(StartError, match="already"):
         write_autograder(path, COMMIT)
+
+
+def test_classroom_50_may_be_given_a_fork_of_the_lab(tmp_path):
+    path = tmp_path / "autograder.py"
+    asked = ["--out", str(path), "--lab-commit", COMMIT, "--lab-repository", "uni/lab"]
+    done = CliRunner().invoke(main, ["autograde", "classroom50", *asked])
+    assert done.exit_code == 0, done.output
+    assert f"https://github.com/uni/lab/archive/{COMMIT}.tar.gz" in path.read_text(encoding="utf-8")

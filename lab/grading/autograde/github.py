@@ -16,16 +16,17 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 import lab
 from lab._files import FileError, write_whole
-from lab._terminal import harmless, printable
+from lab._terminal import harmless, printable, shortened
 from lab.errors import LabError
 from lab.grading.autograde.push import Pushed, lines, sum_of, write_page
 from lab.grading.exports import classroom50
 from lab.grading.exports import github as classroom
+from lab.grading.exports._points import title_of
 from lab.grading.exports.classroom50 import AssignmentType, Run
 from lab.grading.standing import Item, Student
 
@@ -123,7 +124,7 @@ def _annotation(pushed: Pushed, item: Item, level: str, told: str) -> str:
     place = pushed.places.get(item.id)
     lacking = f"{item.points:g} of {item.max_points:g} points. {item.figure}".strip()
     file, line = (place.file, place.line) if place is not None else (pushed.graded_what, None)
-    return _command(level, _title(item), "\n".join(filter(None, [lacking, told])), file=file, line=line)
+    return _command(level, title_of(item), "\n".join(filter(None, [lacking, told])), file=file, line=line)
 
 
 def _command(name: str, title: str, text: str, file: str = "", line: int | None = None) -> str:
@@ -197,7 +198,7 @@ def _table(pushed: Pushed, what: str, items: Sequence[Item]) -> list[str]:
     if not items:
         return []
     rows = [
-        f"| {_MARKS[pushed.outcome(item)]} | {text(_title(item))} | {item.points:g} of {item.max_points:g} "
+        f"| {_MARKS[pushed.outcome(item)]} | {text(title_of(item))} | {item.points:g} of {item.max_points:g} "
         f"| {_told(pushed, item)} |"
         for item in items
     ]
@@ -208,10 +209,6 @@ def _told(pushed: Pushed, item: Item) -> str:
     outcome = pushed.outcome(item)
     said = item.message if outcome in ("missing", "not checked") else ""
     return text("\n".join(filter(None, [item.figure, _short(said)])))
-
-
-def _title(item: Item) -> str:
-    return f"{item.title}: {item.name}" if item.kind == "exercise" else item.title
 
 
 def _foot(pushed: Pushed) -> str:
@@ -229,7 +226,7 @@ def text(found: str) -> str:
 
 
 def _short(found: str) -> str:
-    return found if len(found) <= MOST_CHARACTERS else f"{found[:MOST_CHARACTERS]}…"
+    return shortened(found, MOST_CHARACTERS)
 
 
 def _cut(found: Sequence[str], foot: Sequence[str]) -> str:
@@ -267,7 +264,7 @@ def run_of(pushed: Pushed, environ: Mapping[str, str], now: datetime) -> Run:
         assignment=here("ASSIGNMENT") or repository.partition("/")[2] or "nothing",
         assignment_type=kind,
         owner=_owner(environ) or "nobody",
-        submission=here("SUBMISSION_TAG") or f"submit/{_stamp(when)}-{sha[:7]}",
+        submission=here("SUBMISSION_TAG") or classroom50.tag(when, sha),
         commit=commit,
         release=here("RELEASE_URL") or commit,
         review=here("REVIEW_URL") or commit,
@@ -281,7 +278,3 @@ def run_of(pushed: Pushed, environ: Mapping[str, str], now: datetime) -> Run:
 def _owner(environ: Mapping[str, str]) -> str:
     known = ("OWNER", "USERNAME", "GITHUB_REPOSITORY_OWNER", "GITHUB_ACTOR")
     return next((environ[name] for name in known if environ.get(name)), "")
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H-%M-%SZ")

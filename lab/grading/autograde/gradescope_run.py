@@ -49,6 +49,8 @@ RESERVED = 2**17
 """Bytes of the first results.json: so much can be written in its place where the disk is full by then."""
 MOST_RESULT, MOST_METADATA = 2**20, 2**24
 """Bytes that are read of what the judge says, and of the metadata, which hold all earlier results of the student."""
+_OF_DATA = ("weights", "audit")
+"""Modes that are for a .lab file."""
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); from lab.grading.autograde.gradescope_run import judge; "
     "judge(sys.stdin.read(), int(sys.argv[2]))"
@@ -247,10 +249,6 @@ def _standing(asked: Asked, rubric: "Rubric", told: Mapping[str, Any]) -> "Stand
         message = str(error).replace(f"{folder}/", "").replace(str(folder), "what was handed in")
         rules = tuple(open_rules(rubric))
         return Standing(student, "student error", message, Delivery(student, {}, submitted), rules)
-
-
-_OF_DATA = ("weights", "audit")
-"""Modes that are for a .lab file."""
 
 
 # -- what Gradescope says ---------------------------------------------------------------------------------------------

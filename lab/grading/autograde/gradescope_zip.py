@@ -35,6 +35,7 @@ from lab.course.copies import is_check, points_of
 from lab.course.plan import editions
 from lab.data import stored
 from lab.errors import LabError
+from lab.grading.autograde.gradescope_run import SECONDS
 from lab.rules import RUBRICS, load_rubric
 
 NAME = "lab994"
@@ -58,7 +59,7 @@ class Wanted:
     rubric: str = "mnist_994"
     mode: str = "weights"
     accepted: tuple[str, ...] = ()
-    seconds: float = 540.0
+    seconds: float = SECONDS
     torch_index: str | None = None  # where pip finds PyTorch without CUDA; None: PyPI's, which has it
 
 

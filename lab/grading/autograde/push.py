@@ -23,9 +23,8 @@ from lab.grading.autograde.cell_lines import cell_lines
 from lab.grading.collect import MAX_FILE, Collected, collect, files_in
 from lab.grading.grade import Mode, Options
 from lab.grading.pages import feedback_page
-from lab.grading.standing import Class, Item, Standing, Student
-from lab.grading.table import counted
-from lab.rules import load_rubric
+from lab.grading.standing import Class, Item, Standing, Student, counted
+from lab.rules import Rubric, load_rubric
 
 How = Literal["push", "quick", "weights", "retrain", "rerun"]
 """push: weights for a .lab file, else quick."""
@@ -69,9 +68,8 @@ class Pushed:
     @property
     def _unchecked(self) -> set[str]:
         """The exercises that were left out, and of a network that was judged the rules that have no figure."""
-        grade = self.one.grade
-        exercises = {f"exercise:{one['name']}" for one in grade.get("exercises", ()) if not one["checked"]}
-        verdicts = (grade.get("assignment") or {}).get("verdicts", ())
+        exercises = {f"exercise:{one['name']}" for one in self.one.grade.get("exercises", ()) if not one["checked"]}
+        verdicts = self.one.judged.get("verdicts", ())
         return exercises | {f"rule:{one['rule']}" for one in verdicts if one["passed"] is None}
 
     @property
@@ -95,11 +93,11 @@ def grade_push(target: Path, how: How | None, student: Student, rubric: str | No
     collected = _collected(target)
     if how is not None:
         options = _options(how, collected, options)
-    named = rubric or (_rubric_of(collected) if collected is not None else None) or "mnist_994"
-    found = grade_alone(target, load_rubric(named), options, student, submitted(target))
+    asked = load_rubric(rubric or _rubric_of(collected))
+    found = grade_alone(target, asked, options, student, submitted(target))
     if collected is None:
         return Pushed(found, target.name, options)
-    return Pushed(found, _below(target, collected.path), options, _places(target, collected))
+    return Pushed(found, _below(target, collected.path), options, _places(target, collected, asked))
 
 
 def submitted(target: Path) -> datetime | None:
@@ -175,22 +173,25 @@ def _options(how: How, collected: Collected | None, options: Options) -> Options
     return replace(options, mode=mode, quick=False)
 
 
-def _rubric_of(collected: Collected) -> str:
-    return collected.hand_in.rubric if collected.hand_in is not None else collected.edition.name
+def _rubric_of(collected: Collected | None) -> str:
+    """The hand-in's own; the first lab's where nobody can say."""
+    if collected is None:
+        return "mnist_994"
+    return (collected.hand_in.rubric if collected.hand_in is not None else collected.edition.name) or "mnist_994"
 
 
 # -- where ------------------------------------------------------------------------------------------------------------
 
 
-def _places(target: Path, collected: Collected) -> dict[str, Place]:
+def _places(target: Path, collected: Collected, rubric: Rubric) -> dict[str, Place]:
     """Where the answer of each exercise stands, and the network, for every rule.
 
     Beside a .lab file that is in the copy that it was handed in from, where one lies there.
     """
+    rules = [f"rule:{rule.name}" for rule in rubric.rules]
     file = collected.path if collected.hand_in is None else _copy_beside(target, collected.edition)
     if file is None or file.suffix != ".ipynb":
-        nothing = Place(_below(target, file or collected.path))
-        return {f"rule:{rule.name}": nothing for rule in load_rubric(_rubric_of(collected) or "mnist_994").rules}
+        return dict.fromkeys(rules, Place(_below(target, file or collected.path)))
     try:
         copy = read_copy(file)
         numbers = cell_lines(read_regular(file, MAX_FILE).decode("utf-8-sig"))
@@ -204,8 +205,7 @@ def _places(target: Path, collected: Collected) -> dict[str, Place]:
     edition = edition_of(copy)
     answers = Plan(copy, edition).answers
     network = place(_network_cell(copy, edition))
-    rules = {f"rule:{rule.name}": network for rule in load_rubric(edition.name or "mnist_994").rules}
-    return {f"exercise:{exercise}": place(cell) for exercise, cell in answers.items()} | rules
+    return {f"exercise:{exercise}": place(cell) for exercise, cell in answers.items()} | dict.fromkeys(rules, network)
 
 
 def _copy_beside(target: Path, edition: Edition) -> Path | None:

@@ -3,8 +3,7 @@
 from decimal import ROUND_HALF_UP, Decimal
 
 from lab._terminal import harmless
-from lab.grading.standing import Item, Standing
-from lab.grading.table import counted
+from lab.grading.standing import Item, Standing, counted
 
 _DIGITS = 9  # after the point: what is left of 0.1 * 3 beyond that is no points
 
@@ -33,6 +32,15 @@ def told(item: Item) -> str:
     """What was found, the advice, and what a person said of it."""
     by_hand = f"{item.mark.comment} ({item.mark.points:g} points, by hand)" if item.mark is not None else ""
     return harmless("\n".join(filter(None, [item.figure, item.message, by_hand])))
+
+
+def trouble(one: Standing) -> tuple[str, str] | None:
+    """For the student: where nothing was graded whose fault that is, and the message; None where something was."""
+    if not counted(one):
+        return "the grader", one.message or "Not graded yet."
+    if one.state in ("student error", "missing"):
+        return "the hand-in", one.message or "Nothing was handed in."
+    return None
 
 
 def why_no_grade(one: Standing) -> str:

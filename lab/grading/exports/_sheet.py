@@ -13,18 +13,16 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
 
 from lab._terminal import harmless, printable
+from lab.grading._cells import FORMULA
 from lab.grading.exports import ExportError
 from lab.grading.exports._points import exact, why_no_grade
-from lab.grading.roster import Claim, Form, Roster, Table, same
+from lab.grading.roster import Claim, Roster, Table, same
 from lab.grading.standing import Class, Standing, Student
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?[\d.,\s]*\d%?|-")  # a lone "-" says that there is nothing
 _IDS = ("id", "login", "email")
 _DIGITS = 2
 """After the point, at most: what Canvas and Moodle show, and store or round to."""
-
-
 CHANGED = "{:,} of the grades differ from those that the file had."
 
 
@@ -140,18 +138,12 @@ class Sheet:
         """
         kept = set(verbatim)
         rows = [[cells[n] if n in kept else guarded(cells[n]) for n in columns] for cells in self.cells]
-        return self.table.form.encoded(rows)
-
-    @property
-    def form(self) -> Form:
-        """How the file is written."""
-        return self.table.form
+        return self.table.dialect.encoded(rows)
 
 
 def guarded(text: str) -> str:
     """The same text, and for no spreadsheet a formula."""
-    bare = text.lstrip()
-    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(bare) else text
+    return f"'{text}" if text.startswith(FORMULA) and not _NUMBER.fullmatch(text.lstrip()) else text
 
 
 def shown(row: Mapping[str, str]) -> str:

@@ -18,17 +18,9 @@ from lab.grading.exports._sheet import CHANGED, Filled, Sheet, most_points, numb
 from lab.grading.roster import plain
 from lab.grading.standing import Class
 
-WHO = (
-    "student",
-    "lastname",
-    "firstname",
-    "id",
-    "sis user id",
-    "sis login id",
-    "integration id",
-    "root account",
-    "section",
-)
+WHO = ("student", "lastname", "firstname", "id", "sis user id", "sis login id", "integration id", "root account",
+       "section")  # fmt: skip
+"""The columns that say who somebody is."""
 _CALCULATED = re.compile(r"\b(current|final|override) (score|points|grade|status)\b")
 _TITLE = re.compile(r"(?P<title>.*)\s\((?P<id>\d+)\)", re.DOTALL)
 EXCUSED, NOT_ASSIGNED = "ex", "n/a"

@@ -13,9 +13,8 @@ from typing import Any, Literal, get_args
 
 from lab._terminal import harmless
 from lab.grading.exports import ExportError
-from lab.grading.exports._points import passed, title_of, told, whole_points
-from lab.grading.standing import Item, Standing
-from lab.grading.table import counted
+from lab.grading.exports._points import passed, title_of, told, trouble, whole_points
+from lab.grading.standing import Item, Standing, counted
 
 SCHEMA = "classroom50/result/v1"
 AssignmentType = Literal["individual", "group"]
@@ -82,6 +81,12 @@ def result(one: Standing, run: Run) -> dict[str, Any]:
     return document
 
 
+def tag(moment: datetime, commit: str = "") -> str:
+    """As Classroom 50 names the submission of a moment (aware), and of a commit where that is known."""
+    stamp = moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H-%M-%SZ")
+    return f"submit/{stamp}-{commit[:7]}" if commit else f"submit/{stamp}"
+
+
 def _test(item: Item) -> dict[str, Any]:
     most = whole_points(item.max_points)
     return {
@@ -95,11 +100,8 @@ def _test(item: Item) -> dict[str, Any]:
 
 def _remarks(one: Standing) -> list[dict[str, Any]]:
     """What no item says: why there is no grade, or none but 0; what being late costs. For no points."""
-    found = []
-    if not counted(one):
-        found.append(_remark("the grader", one.message or "Not graded yet."))
-    elif one.state in ("student error", "missing"):
-        found.append(_remark("the hand-in", one.message or "Nothing was handed in."))
+    said = trouble(one)
+    found = [_remark(*said)] if said is not None else []
     if one.late_by:
         found.append(_remark("handed in on time", one.late_by))
     return found

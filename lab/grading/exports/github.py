@@ -8,10 +8,9 @@ import base64
 import json
 from typing import Any
 
-from lab._terminal import harmless
-from lab.grading.exports._points import exact, passed, title_of, told
-from lab.grading.standing import Item, Standing
-from lab.grading.table import counted
+from lab._terminal import harmless, shortened
+from lab.grading.exports._points import exact, passed, title_of, told, trouble
+from lab.grading.standing import Item, Standing, counted
 
 VERSION = 1
 MOST_BYTES = 100_000
@@ -20,12 +19,10 @@ MOST_BYTES = 100_000
 
 def result(one: Standing) -> dict[str, Any]:
     """The result as JSON has it."""
+    said = trouble(one)
+    tests = [_entry(said[0], "error", 0, said[1])] if said is not None else []
     if not counted(one):
-        tests = [_entry("the grader", "error", 0, one.message or "Not graded yet.")]
         return {"version": VERSION, "status": "error", "max_score": exact(one.max_points), "tests": tests}
-    tests = []
-    if one.state in ("student error", "missing"):
-        tests.append(_entry("the hand-in", "error", 0, one.message or "Nothing was handed in."))
     tests += [_test(item, one) for item in one.items]
     if one.late_by:
         tests.append(_entry("handed in on time", "fail", -exact(one.off) if one.off else 0, one.late_by))
@@ -41,17 +38,13 @@ def encoded(one: Standing) -> str:
     longest = 4096  # characters of a message
     while len(text) > MOST_BYTES and longest:
         longest //= 4
-        shorter = [test | {"message": _cut(test["message"], longest)} for test in document["tests"]]
+        shorter = [test | {"message": shortened(test["message"], longest)} for test in document["tests"]]
         text = _in_base64(document | {"tests": shorter})
     return text
 
 
 def _in_base64(document: dict[str, Any]) -> str:
     return base64.b64encode(json.dumps(document, ensure_ascii=False).encode()).decode()
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def _test(item: Item, one: Standing) -> dict[str, Any]:

@@ -15,15 +15,14 @@ Gradescope takes nothing off for being late. What the rubric's `[late]` takes of
 A grader's error is no 0: what is not known has no score, and the output says whose fault it is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from lab._terminal import legible
+from lab.grading.exports._points import exact, title_of
 from lab.grading.exports._ungraded import HEAD, NOT_YOUR_FAULT, text
-from lab.grading.standing import Item, Standing
-from lab.grading.table import counted
+from lab.grading.standing import Item, Standing, counted
 from lab.rules import Rubric
 
 LATER = "What was measured on the test images is shown {when}: nobody is to tune a network by them."
@@ -68,7 +67,7 @@ def results(
     view = _View(one, rubric, opening, opening.is_open(now) or one.accuracy is None)
     found: dict[str, Any] = {}
     if _has_score(one):
-        found["score"] = _number(one.points)
+        found["score"] = exact(one.points)
     if view.is_open or not _trains(one):  # how long a training takes can tell how close to the limit it was
         found["execution_time"] = max(0, round(seconds))
     return found | {
@@ -91,7 +90,7 @@ def _is_known(item: Item) -> bool:
 
 
 def _trains(one: Standing) -> bool:
-    return (one.grade.get("assignment") or {}).get("mode") in ("retrain", "audit")
+    return one.judged.get("mode") in ("retrain", "audit")
 
 
 @dataclass(frozen=True)
@@ -123,12 +122,11 @@ class _View:
     def _test(self, number: str, item: Item) -> dict[str, Any]:
         held = self._is_held(item)
         scored = held or not self._waits_for_accuracy(item)
-        name = f"{item.title}: {item.name}" if item.kind == "exercise" else item.title
-        found: dict[str, Any] = {"score": _number(item.points), "max_score": _number(item.max_points)} if scored else {}
+        found: dict[str, Any] = {"score": exact(item.points), "max_score": exact(item.max_points)} if scored else {}
         if item.passed is not None:
             found["status"] = "passed" if item.passed else "failed"
         return found | _CASE | {
-            "name": _line(name),
+            "name": " ".join(title_of(item).split())[:200],
             "number": number,
             "output": text(self._told(item, held)),
             "tags": [item.kind],
@@ -185,7 +183,7 @@ class _View:
             when = "after the due date" if self.opening.before == "after_due_date" else "when the grades are published"
             yield LATER.format(when=when)
         else:
-            yield from (str(note) for note in (self.one.grade.get("assignment") or {}).get("notes", ()))
+            yield from (str(note) for note in self.one.judged.get("notes", ()))
         yield from (f"Note: {flag}" for flag in self.one.grade.get("flags", ()))
 
     def _trouble(self) -> str:
@@ -204,10 +202,11 @@ class _View:
 
     def leaderboard(self) -> list[dict[str, Any]]:
         """The fewest first, where a network was judged; the accuracy, the highest first, once it may be seen."""
+        epochs = self.one.epochs
         fewest = {
             "parameters": self.one.parameters,
             "multiply-adds": self.one.evidence.get("multiply_adds"),
-            "epochs": _epochs(self.one.grade),
+            "epochs": int(epochs) if epochs.isdecimal() else None,  # else in words: nobody has counted them
         }
         found: list[dict[str, Any]] = [
             {"name": name, "value": value, "order": "asc"} for name, value in fewest.items() if value is not None
@@ -217,26 +216,8 @@ class _View:
         return found
 
 
-def _epochs(grade: Mapping[str, Any]) -> int | None:
-    """Of the training, where somebody has counted them."""
-    verdicts = (grade.get("assignment") or {}).get("verdicts", ())
-    told = next((str(one["figure"]) for one in verdicts if one["rule"] == "epochs"), "")
-    return int(told) if told.isdecimal() else None
-
-
 def _origin(one: Standing) -> dict[str, Any]:
     """What the result was worked out by; stored, and free of any figure."""
     made = one.result.get("provenance", {})
     found = {name: made.get(name) for name in ("lab", "judge", "torch", "mode", "seed", "date")}
     return {"state": one.state, "digest": one.grade.get("digest", ""), **found}
-
-
-# -- fields -----------------------------------------------------------------------------------------------------------
-
-
-def _line(name: str) -> str:
-    return legible(name).replace("\n", " ").replace("\t", " ")[:200]
-
-
-def _number(points: float) -> float:
-    return round(float(points), 6)

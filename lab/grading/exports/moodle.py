@@ -63,7 +63,7 @@ def filled(path: Path, found: Class, scale: bool) -> Filled:
     """
     sheet = Sheet(path)
     places = _places(sheet)
-    rows = [cells for place, _ in sheet.rows for cells in [sheet.cells[place]]]
+    rows = [sheet.cells[place] for place, _ in sheet.rows]
     points = replace(points_as(path, rows[0][places.most], most_points(found), scale), bonus=False)
     matches, missing = sheet.matches(found), ungraded(found.standings)
     exported, changed, capped, kept_comments, lost = [], 0, 0, 0, dict(matches.lost)

@@ -211,7 +211,7 @@ def _written(
         if one.student.id in students:
             _grade(gradebook, path, name, students[one.student.id], one, places, log)
     exported = tuple(one.student.id for one in found.standings if one.student.id in students)
-    return Filled(b"", exported, without(lost, missing), missing, (), (), tuple(_told(log, path, name)))
+    return Filled(exported=exported, lost=without(lost, missing), ungraded=missing, notes=tuple(_told(log, path, name)))
 
 
 def _told(log: _Log, path: Path, assignment: str) -> Iterator[str]:
@@ -347,7 +347,7 @@ def _grade(
         for place, item in here:
             _score(gradebook, copy, place, item, comments.get(place.answer), log)
         for answer, comment in comments.items():
-            _tell(comment, one, [(place, item) for place, item in here if place.answer == answer])
+            _tell(comment, [(place, item) for place, item in here if place.answer == answer])
         share = sum(item.points * place.factor for place, item in here) / whole if whole else 0.0
         copy.late_submission_penalty = exact(one.off * share) if here else copy.late_submission_penalty
     gradebook.db.flush()
@@ -397,7 +397,7 @@ def _points_in(line: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def _tell(comment: Any, one: Standing, here: Sequence[tuple[_Place, Item]]) -> None:
+def _tell(comment: Any, here: Sequence[tuple[_Place, Item]]) -> None:
     """Write what is said of an answer: of the lab's own the comment by the grader, of points by hand a person's."""
     lines = [f"{title_of(item)}: {item.message}" for _, item in here if item.mark is None and not passed(item)]
     comment.auto_comment = harmless("\n".join(lines)) or None
