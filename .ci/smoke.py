@@ -50,7 +50,6 @@ ALONE = (
     Step("lab inspect net.py", "5,306"),
     Step("lab check net.py", "PASS parameter_count: 5,306"),
     Step("lab check copy.ipynb --quick", "0 of 33 points", status=1),
-    Step(f"lab init repository --lab-commit {'0' * 40}", "repository has mnist_994.ipynb"),
     Step("lab hand-in net.py --set epochs=1 --out hand-ins/ann/net.lab", "Hand in this file."),
     Step("cp -r hand-ins/ann hand-ins/bob", ""),
     Step(
