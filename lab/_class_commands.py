@@ -40,13 +40,20 @@ _lab_commit = click.option(
 _lab_repository = click.option(
     "--lab-repository", metavar="OWNER/NAME", help="A fork of the lab that grades, on GitHub."
 )
+_MODES = ["retrain", "rerun", "weights", "audit"]
+_mode = click.option(
+    "--mode",
+    type=click.Choice(_MODES),
+    default="weights",
+    help="How networks are judged; by their weights if not said.",
+)
 
 
 @click.command()
 @click.argument("target")
 @click.option(
     "--mode",
-    type=click.Choice(["retrain", "rerun", "weights", "audit", "push"]),
+    type=click.Choice([*_MODES, "push"]),
     help="How the network is judged; chosen by what was handed in if you do not say. push: in minutes, as on a push.",
 )
 @_own_rubric
@@ -358,7 +365,6 @@ def autograde_classroom50(out: Path, lab_commit: str | None, lab_repository: str
     say(f"{out} is written. Next: gh teacher autograder set-default ORG CLASSROOM --from {out}")
 
 
-_MODES = click.Choice(["retrain", "rerun", "weights", "audit"])
 _AUTOGRADER = Path("/autograder")
 
 
@@ -367,7 +373,7 @@ _AUTOGRADER = Path("/autograder")
 @click.option("--metadata", type=FILE, default=_AUTOGRADER / "submission_metadata.json", help="Who, when, due when.")
 @click.option("--results", type=FILE, default=_AUTOGRADER / "results" / "results.json", help="What comes out.")
 @_rubric
-@click.option("--mode", type=_MODES, default="weights", help="How the network is judged; by its weights if not said.")
+@_mode
 @_accepted
 @click.option("--seconds", type=click.FloatRange(min=0), default=540.0, help="That it may take; 540 if not said.")
 @json_option
@@ -398,7 +404,7 @@ def autograde_gradescope(
 @click.command("gradescope-zip")
 @click.option("--out", type=FILE, default=Path("autograder.zip"), help="The archive; autograder.zip if not said.")
 @_rubric
-@click.option("--mode", type=_MODES, default="weights", help="How networks are judged; by their weights if not said.")
+@_mode
 @_accepted
 @click.option("--seconds", type=click.FloatRange(min=1), default=540.0, help="For a submission; 540 if not said.")
 @click.option("--torch-index", metavar="URL", help="Where pip finds PyTorch without CUDA.")
