@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import nbformat
 import pytest
 import test_nbgrader as programs
+from nbconvert.filters import markdown2html
 from nbgrader.api import Gradebook
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
@@ -368,6 +370,17 @@ def test_hostile_texts_are_text_in_the_gradebook(course: Path) -> None:
     assert set(exported(course)) == {"anna", "b123", "other", "noe"}
     assert "\x1b" not in (comments(course, "anna")["accuracy"] or "")
     assert "\x1b" not in (comments(course, "anna")["out-size"] or "")
+    assert "&lt;script&gt;alert(1)" in (comments(course, "anna")["accuracy"] or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<script>", "\n\n<script>x</script>\n\n", "&lt;script>", "\\<script>", "<svg x=y>", "`a`<iframe>", "$<b>$"],
+)
+def test_no_tag_of_a_student_s_is_in_the_page_that_nbgrader_makes(course: Path, text: str) -> None:
+    write(course, a_class(graded("anna", points=(0, 0, 0, 0), message=text)), NAME, None, scale=False)
+    page = markdown2html(comments(course, "anna")["accuracy"])
+    assert not re.findall(r"<(?!/?(?:p|br|code|pre|span|div)\b)", page)
 
 
 @pytest.mark.parametrize(
