@@ -13,12 +13,12 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
 
 from lab._terminal import harmless, printable
+from lab.grading._cells import defused
 from lab.grading.exports import ExportError
 from lab.grading.exports._points import exact, why_no_grade
 from lab.grading.roster import Claim, Form, Roster, Table, same
 from lab.grading.standing import Class, Standing, Student
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?[\d.,\s]*\d%?|-")  # a lone "-" says that there is nothing
 _IDS = ("id", "login", "email")
 _DIGITS = 2
@@ -150,8 +150,7 @@ class Sheet:
 
 def guarded(text: str) -> str:
     """The same text, and for no spreadsheet a formula."""
-    bare = text.lstrip()
-    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(bare) else text
+    return text if _NUMBER.fullmatch(text.lstrip()) else defused(text)
 
 
 def shown(row: Mapping[str, str]) -> str:
