@@ -757,14 +757,15 @@ def autograde_github(target: Path, out: Path, mode: Any, rubric: str | None) -> 
 @autograde.command("classroom50")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("autograder.py"), help="The file: autograder.py.")
 @click.option("--lab-commit", metavar="SHA", help="The lab's commit that grades; this lab's own if you do not say.")
-def autograde_classroom50(out: Path, lab_commit: str | None) -> None:
+@click.option("--rubric", help="The assignment: mnist_994, mnist_8k, mnist_5k, fashion. Else each student says which.")
+def autograde_classroom50(out: Path, lab_commit: str | None, rubric: str | None) -> None:
     """Write the autograder.py that Classroom 50 runs for each submission: it fetches this lab, and lets it grade.
 
     A teacher gives it to a classroom: gh teacher autograder set-default ORG CLASSROOM --from autograder.py
     """
     from lab.course.starting import write_autograder
 
-    write_autograder(out, lab_commit)
+    write_autograder(out, lab_commit, rubric=rubric)
     _say(f"{out} is written. Next: gh teacher autograder set-default ORG CLASSROOM --from {out}")
 
 
