@@ -75,7 +75,8 @@ def match(where: Path, rows: Sequence[tuple[str, Mapping[str, str]]], students: 
         lost[id_] = f"another student of the class fits {rows[found.pop(id_)][0]} of {where.name}, too"
     taken = {*found.values(), *shared}
     free = tuple(place for place in range(len(rows)) if place not in taken)
-    unknown = frozenset(id_ for id_, why in lost.items() if why.startswith(f"nobody in {harmless(where.name)}"))
+    nobody = harmless(str(roster.find(Claim(""))))  # whole: a name may begin alike
+    unknown = frozenset(id_ for id_, why in lost.items() if why == nobody)
     return Matches(found, lost, free, unknown)
 
 

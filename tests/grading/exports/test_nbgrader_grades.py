@@ -24,7 +24,7 @@ from nbgrader.plugins.export import CsvExportPlugin
 from small_class import HOSTILE, a_class, graded, marked, without_grade
 
 from lab.grading.exports import ExportError
-from lab.grading.exports.nbgrader import HEADER, OURS, table, write
+from lab.grading.exports.nbgrader import FILE, HEADER, OURS, table, write
 from lab.grading.standing import Class
 
 DUE = datetime(2026, 11, 28, 13, 0, tzinfo=timezone(timedelta(hours=1)))
@@ -381,6 +381,16 @@ def test_no_tag_of_a_student_s_is_in_the_page_that_nbgrader_makes(course: Path, 
     write(course, a_class(graded("anna", points=(0, 0, 0, 0), message=text)), NAME, None, scale=False)
     page = markdown2html(comments(course, "anna")["accuracy"])
     assert not re.findall(r"<(?!/?(?:p|br|code|pre|span|div)\b)", page)
+
+
+def test_a_name_that_begins_as_a_message_makes_nobody_unknown(course: Path) -> None:
+    name = f"nobody in {FILE}"
+    with Gradebook(f"sqlite:///{course / FILE}") as book:
+        for id_ in ("one", "two"):
+            book.add_student(id_, last_name=name)
+    done = write(course, a_class(graded("x", name), graded("anna")), NAME, None, scale=False)
+    assert done.exported == ("anna",)
+    assert "have the same name" in done.lost["x"]
 
 
 @pytest.mark.parametrize(
