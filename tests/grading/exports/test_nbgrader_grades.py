@@ -387,7 +387,7 @@ def test_a_name_that_begins_as_a_message_makes_nobody_unknown(course: Path) -> N
     name = f"nobody in {FILE}"
     with Gradebook(f"sqlite:///{course / FILE}") as book:
         for id_ in ("one", "two"):
-            book.add_student(id_, last_name=name)
+            book.add_student(id_, first_name="nobody", last_name=f"in {FILE}")
     done = write(course, a_class(graded("x", name), graded("anna")), NAME, None, scale=False)
     assert done.exported == ("anna",)
     assert "have the same name" in done.lost["x"]
