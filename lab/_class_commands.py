@@ -354,14 +354,15 @@ def autograde_github(target: Path, out: Path, mode: Any, rubric: str | None) -> 
 @click.option("--out", type=click.Path(path_type=Path), default=Path("autograder.py"), help="The file: autograder.py.")
 @_lab_commit
 @_lab_repository
-def autograde_classroom50(out: Path, lab_commit: str | None, lab_repository: str | None) -> None:
+@click.option("--rubric", help="The assignment: mnist_994, mnist_8k, mnist_5k, fashion. Else each student says which.")
+def autograde_classroom50(out: Path, lab_commit: str | None, lab_repository: str | None, rubric: str | None) -> None:
     """Write the autograder.py that Classroom 50 runs for each submission: it fetches this lab, and lets it grade.
 
     A teacher gives it to a classroom: gh teacher autograder set-default ORG CLASSROOM --from autograder.py
     """
     from lab.course.starting import write_autograder
 
-    write_autograder(out, lab_commit, lab_repository)
+    write_autograder(out, lab_commit, lab_repository, rubric)
     say(f"{out} is written. Next: gh teacher autograder set-default ORG CLASSROOM --from {out}")
 
 

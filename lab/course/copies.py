@@ -18,6 +18,8 @@ from nbformat import NotebookNode
 from lab.errors import LabError
 
 REFUSED = "nbgrader will refuse this copy: "
+MOST_CELLS = 5_000
+"""Of a notebook: the lab's own have fewer than 200."""
 _GRADE_ID = re.compile(r"[A-Za-z0-9_-]+")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -79,6 +81,7 @@ def read_copy(path: Path) -> Copy:
     """The copy at `path`. Raises ExerciseError where it is no notebook."""
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
+        _check_number(found)
         if isinstance(found, dict) and found.get("nbformat") in (1, 2, 3):
             found = nbformat.reads(json.dumps(found), as_version=4)
     except OSError as error:
@@ -90,6 +93,18 @@ def read_copy(path: Path) -> Copy:
     if not isinstance(cells, list) or not all(isinstance(cell, dict) and "cell_type" in cell for cell in cells):
         raise ExerciseError(f"{path} is not a notebook: it has no cells, or broken ones.")
     return copy_of(cells)
+
+
+def _check_number(found: Any) -> None:
+    """Raise ValueError for more cells than anybody writes, before something is done with each of them."""
+    if not isinstance(found, dict):
+        return
+    sheets = found.get("worksheets")  # where the cells were before nbformat 4
+    places = [found, *(sheets if isinstance(sheets, list) else ())]
+    lists = [place.get("cells") for place in places if isinstance(place, dict)]
+    number = sum(len(cells) for cells in lists if isinstance(cells, list))
+    if number > MOST_CELLS:
+        raise ValueError(f"it has {number:,} cells, and {MOST_CELLS:,} are allowed")
 
 
 def copy_of(cells: Iterable[Mapping[str, Any]]) -> Copy:

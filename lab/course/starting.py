@@ -20,7 +20,7 @@ from lab._place import PACKAGE
 from lab.course.plan import edition_sources
 from lab.course.student_copy import notebook_of, student_copy
 from lab.errors import LabError
-from lab.rules import load_rubric
+from lab.rules import RUBRICS, load_rubric
 
 STARTER = PACKAGE / "course" / "starter"
 _AUTOGRADER = PACKAGE / "grading" / "autograde" / "classroom50_entry.py"
@@ -86,12 +86,20 @@ def start(folder: Path, wanted: Wanted) -> Started:
     return Started(folder, list(files), _notes(folder, kinds))
 
 
-def write_autograder(path: Path, commit: str | None = None, repository: str | None = None) -> None:
-    """Write what Classroom 50 runs for each submission (`classroom50_entry.py`). Raises StartError, FileError."""
+def write_autograder(
+    path: Path, commit: str | None = None, repository: str | None = None, rubric: str | None = None
+) -> None:
+    """Write what Classroom 50 runs for each submission (`classroom50_entry.py`). Raises StartError, FileError.
+
+    rubric: the assignment, one of the lab's own; None: the one that a hand-in says it is for.
+    """
+    known = sorted(one.stem for one in RUBRICS.glob("*.toml"))
+    if rubric is not None and rubric not in known:
+        raise StartError(f"--rubric is one of {', '.join(known)} here, and not {rubric!r}. Nothing is written.")
     if path.exists() or path.is_symlink():
         raise StartError(f"{path} is there already: name another file with --out. Nothing is written.")
     text = _AUTOGRADER.read_text(encoding="utf-8")
-    write_whole(path, _filled(text, _pinned(commit, repository)))
+    write_whole(path, _filled(text, _pinned(commit, repository) | {"LAB_RUBRIC": rubric or ""}))
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ GRADES/feedback/ID.html   for each student
 """
 
 import getpass
+import os
 import re
 import secrets
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,13 +24,13 @@ from lab._terminal import harmless
 from lab.data import load
 from lab.errors import LabError
 from lab.grading import doctor
-from lab.grading.collect import MAX_FILE, files_in
+from lab.grading.collect import MAX_FILE
 from lab.grading.crowd import Progress, Settings, Tell, class_of, grade_class, receive
 from lab.grading.grade import Options
 from lab.grading.gradebook import FILE, Gradebook
 from lab.grading.inbox import read_inbox
 from lab.grading.job import judge_version
-from lab.grading.pages import write_pages
+from lab.grading.pages import page_name, write_pages
 from lab.grading.sameness import likenesses
 from lab.grading.standing import Class, Standing, Student, counted, group_of
 from lab.grading.table import table
@@ -267,7 +269,8 @@ def forget(place: Place, student: str) -> Forgotten:
         one = _of(before, student).student
         others = {standing.student.id: (_in_short(standing), _points(standing)) for standing in before.standings}
         book.forget(one.id)
-        for name in ("unordered", "unmatched", "notes"):  # what was told of the last reading may name them
+        book.note("unordered", [id_ for id_ in book.noted("unordered") or () if id_ != one.id])
+        for name in ("unmatched", "notes"):  # what was told of the last reading may name them
             book.note(name, [told for told in book.noted(name) or () if not _names(told, one)])
         after = _written(book, settings, place)
         changes = [_change_from(*others[left.student.id], left) for left in after.standings]
@@ -275,24 +278,42 @@ def forget(place: Place, student: str) -> Forgotten:
 
 
 def _naming(folder: Path, student: Student) -> list[Path]:
-    """The files in a folder that name a student, in their own name or in what they hold; not the gradebook's own."""
+    """The files in a folder that name a student, in their own name or in what they hold; not the gradebook's own.
+
+    An export's folder for a student has the name of the student's page, which need not be the id.
+    """
+    page = page_name(student.id)
     found = []
-    for path in sorted(files_in(folder)):
+    for path in _below(folder):
+        name = path.relative_to(folder)
         if path.name.startswith(FILE):
             continue
-        try:
-            content = read_regular(path, MAX_FILE).decode("utf-8", "replace")
-        except (OSError, FileError):
-            content = ""
-        if _names(f"{path.relative_to(folder)}\n{content}", student):
+        if {page, page.removesuffix(".html")} & {*name.parts} or _names(f"{name}\n{_content(path)}", student):
             found.append(path)
     return found
 
 
+def _below(folder: Path) -> list[Path]:
+    """Everything in a folder that is no folder, however much that is; no link is followed."""
+    return sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names)
+
+
+def _content(path: Path) -> str:
+    """A file's text, of UTF-16 too, in which some worksheets are written; empty for what can't be read."""
+    if path.is_symlink():
+        return ""
+    try:
+        content = read_regular(path, MAX_FILE)
+    except (OSError, FileError):
+        return ""
+    return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
+
+
 def _names(text: str, student: Student) -> bool:
-    """Does a text name this student?"""
+    """Does a text name this student, in whatever case and form of Unicode?"""
     called = "|".join(re.escape(name) for name in (student.id, student.name, student.email) if name)
-    return re.search(rf"(?<!\w)(?:{called})(?!\w)", text) is not None
+    text = unicodedata.normalize("NFC", text)
+    return re.search(rf"(?<!\w)(?:{called})(?!\w)", text, re.IGNORECASE) is not None
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from typing import Any, Literal, get_args
 
 from lab._files import FileError, part_name, sweep, write_whole
 from lab._terminal import harmless
-from lab.grading.classwork import Place, opened
+from lab.grading.classwork import CSV, Place, opened
 from lab.grading.crowd import Settings, class_of
 from lab.grading.exports import ExportError, canvas, classroom50, github, gradescope, moodle, nbgrader
 from lab.grading.exports._points import exact, whole_points
 from lab.grading.exports._sheet import Filled, ungraded
+from lab.grading.gradebook import FILE, LOCK
 from lab.grading.pages import page_name
 from lab.grading.standing import Class, Standing
 
@@ -30,6 +31,8 @@ FORMS: tuple[Form, ...] = get_args(Form)
 _FILE = {"gradescope": "results.json", "classroom50": "result.json", "github": "result.json"}
 """What each student's folder holds."""
 _HOST = "https://github.com"
+_KEPT = (FILE, LOCK, CSV, "class.html")
+"""What the folder of the grades has besides exports."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def _file(place: Place, found: Class, settings: Settings, wanted: Wanted) -> tup
         out = wanted.out or place.out / "nbgrader.csv"
     else:
         out = wanted.out or place.out / f"{wanted.to}-{wanted.worksheet.name}"
-        if out.resolve() == wanted.worksheet.resolve():
+        if _is_same(out, wanted.worksheet):
             raise ExportError(f"{out} is the worksheet itself, which stays as it is: name another file with --out.")
         if wanted.to == "canvas":
             filled = canvas.filled(wanted.worksheet, found, wanted.assignment, wanted.scale)
@@ -149,8 +152,18 @@ def _file(place: Place, found: Class, settings: Settings, wanted: Wanted) -> tup
             filled = moodle.filled(wanted.worksheet, found, wanted.scale)
     if out.is_dir():
         raise ExportError(f"{out} is a folder: name a file with --out.")
+    if any(_is_same(out, place.out / name) for name in _KEPT):
+        raise ExportError(f"{out} is the class's own, and would be lost: name another file with --out.")
     write_whole(out, filled.content)
     return out, filled
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Are they one file, whatever its names are?"""
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return one.resolve() == other.resolve()
 
 
 # -- a folder with a file for each student ----------------------------------------------------------------------------

@@ -254,8 +254,14 @@ def test_classroom_50_s_autograder_is_one_file_of_python_alone(tmp_path):
     named = {name.partition(".")[0] for name in re.findall(r"^(?:import|from) ([\w.]+)(?: import .*)?$", text, re.M)}
     assert {"os", "pathlib", "venv"} <= named
     assert named <= sys.stdlib_module_names
+    assert 'RUBRIC = ""\n' in text
     with pytest.raises(StartError, match="already"):
         write_autograder(path, COMMIT)
+    write_autograder(tmp_path / "other.py", COMMIT, rubric="mnist_5k")
+    assert 'RUBRIC = "mnist_5k"\n' in (tmp_path / "other.py").read_text(encoding="utf-8")
+    with pytest.raises(StartError, match="mnist_994 here, and not"):
+        write_autograder(tmp_path / "third.py", COMMIT, rubric='"; import os #')
+    assert not (tmp_path / "third.py").exists()
 
 
 def test_classroom_50_may_be_given_a_fork_of_the_lab(tmp_path):
@@ -264,3 +270,10 @@ def test_classroom_50_may_be_given_a_fork_of_the_lab(tmp_path):
     done = CliRunner().invoke(main, ["autograde", "classroom50", *asked])
     assert done.exit_code == 0, done.output
     assert f"https://github.com/uni/lab/archive/{COMMIT}.tar.gz" in path.read_text(encoding="utf-8")
+
+
+def test_the_command_writes_down_which_assignment_it_is(tmp_path):
+    path = tmp_path / "autograder.py"
+    asked = ["autograde", "classroom50", "--out", str(path), "--lab-commit", COMMIT, "--rubric", "mnist_8k"]
+    assert CliRunner().invoke(main, asked).exit_code == 0
+    assert 'RUBRIC = "mnist_8k"\n' in path.read_text(encoding="utf-8")

@@ -16,7 +16,9 @@ from test_crowd import AtOnce
 from lab.cli import main
 from lab.grading import classwork
 from lab.grading.crowd import Progress, Settings
+from lab.grading.gradebook import Gradebook
 from lab.grading.live import Live
+from lab.grading.pages import page_name
 from lab.grading.standing import Class, Item, Standing, Student
 from lab.grading.table import table
 from lab.rules import load_rubric
@@ -185,6 +187,47 @@ def test_a_student_is_forgotten_everywhere_in_the_folder(tmp_path: Path, hand_in
     assert "anna" in rows(out)
 
 
+def test_exports_that_name_a_forgotten_student_are_found_however_they_do(tmp_path: Path, hand_ins: Path) -> None:
+    """In a folder's name that is made of the id, in another case or encoding, among thousands of files."""
+    (hand_ins / "anna").rename(hand_ins / "Änn")
+    roster = tmp_path / "roster.csv"
+    roster.write_text("id,name,email\nÄnn,,ann@uni.example\nben,,\n", encoding="utf-8")
+    out = tmp_path / "out"
+    lab("grade", hand_ins, "--out", out, "--roster", roster)
+    lab("export", out, "--to", "github")
+    (out / "canvas.csv").write_text("Änn;Ünal", encoding="utf-16")
+    (out / "moodle.csv").write_text("Participant 1,Ann@Uni.example", encoding="utf-8")
+    (out / "mac.csv").write_text("A\u0308nn", encoding="utf-8")
+    (out / "__MACOSX").mkdir()
+    (out / "__MACOSX" / "Änn.txt").touch()
+    (out / "link.txt").symlink_to(roster)
+    (out / "old").mkdir()
+    for number in range(2_001):
+        (out / "old" / f"{number}.json").touch()
+    done = json.loads(lab("forget", out, "Änn", "--json").stdout)
+    named = [Path(path).relative_to(out) for path in done["exports"]]
+    folder = page_name("Änn").removesuffix(".html")
+    assert folder.startswith("nn~")  # the id is not in it
+    assert [*map(str, named)] == [
+        "__MACOSX/Änn.txt", "canvas.csv", f"github/{folder}/result.json", "mac.csv", "moodle.csv"
+    ]  # fmt: skip
+
+
+def test_to_forget_somebody_who_is_called_as_another_s_id_is_changes_nothing_for_that_one(
+    tmp_path: Path, hand_ins: Path
+) -> None:
+    roster = tmp_path / "roster.csv"
+    roster.write_text("id,name\nanna,ben\nben,Ben\n", encoding="utf-8")
+    out = tmp_path / "out"
+    lab("grade", hand_ins, "--out", out, "--roster", roster)
+    with Gradebook(out) as book:
+        book.note("unordered", ["anna", "ben"])
+    lab("forget", out, "anna")
+    assert rows(out)["ben"]["state"] == "waiting"
+    with Gradebook(out) as book:
+        assert book.noted("unordered") == ["ben"]
+
+
 def test_a_regrading_says_what_changed(tmp_path: Path, hand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     lab("grade", hand_ins, "--out", out)
@@ -257,11 +300,15 @@ def test_a_wrong_call_is_told(tmp_path: Path, hand_ins: Path, arguments: tuple[s
 
 def test_a_cell_of_the_csv_is_never_a_formula() -> None:
     names = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", 'say "x"', "a,b", "two\nlines", "\x1b[2J"]
+    names += [" =1", "\n=1", "\xa0+1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201", "x;=1+1;y", "x;\uff201"]
+    names.append("x; =1; -")
     item = Item("rule", "epochs", "epochs", True, -0.5, 1, "", "")
     found = Class("", [Standing(Student(f"s{n}", name), "graded", items=(item,)) for n, name in enumerate(names)])
     read = list(csv.DictReader(io.StringIO(table(found))))
     assert [row["name"] for row in read] == [
-        "'=1+1", "'+1", "'-1", "'@x", "'\tx", "\\rx", 'say "x"', "a,b", "two lines", "\\x1b[2J"
+        "'=1+1", "'+1", "'-1", "'@x", "'\tx", "\\rx", 'say "x"', "a,b", "two lines", "\\x1b[2J",
+        "' =1", "' =1", "'\xa0+1", "'\uff1d1", "'\uff0b1", "'\uff0d1", "'\uff201", "x;'=1+1;y", "x;'\uff201",
+        "x; =1; -",
     ]  # fmt: skip
     assert {row["epochs"] for row in read} == {"-0.5"}  # a number is one
 

@@ -190,6 +190,16 @@ def test_an_earlier_export_is_replaced_as_a_whole_and_nothing_else(grades: Path,
     assert lab("export", grades, "--to", "github", "--out", tmp_path / "empty").exit_code == 1
 
 
+@pytest.mark.parametrize("name", ["gradebook.sqlite", "gradebook.lock", "grades.csv", "class.html", "linked.csv"])
+def test_the_class_s_own_files_are_never_written_over(grades: Path, name: str) -> None:
+    (grades / "linked.csv").hardlink_to(grades / "gradebook.sqlite")
+    before = {path: path.read_bytes() for path in grades.rglob("*") if path.is_file()}
+    done = lab("export", grades, "--to", "nbgrader", "--out", grades / name)
+    assert done.exit_code == 2
+    assert "is the class's own, and would be lost" in " ".join(done.stderr.split())
+    assert {path: path.read_bytes() for path in before} == before
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="may write everywhere")
 def test_where_nothing_may_be_written_it_is_told_as_a_user(grades: Path, tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)

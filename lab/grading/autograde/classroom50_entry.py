@@ -3,7 +3,8 @@
 
 Written by `lab autograde classroom50`. It needs nothing but Python, and imports nothing of the checkout; the lab comes
 from the commit below. What a student wrote runs in the lab's sandbox alone; neither the lab nor the sandbox is given a
-token of the job. LAB_MODE in the runner's environment chooses another way of grading than `push`.
+token of the job. LAB_MODE in the runner's environment chooses another way of grading than `push`, LAB_RUBRIC another
+assignment than the one that is written here; where none is, it is the one that the student says it is for.
 
 Exit status 0 wherever there is a grade, also a bad one; else Classroom 50 records that grading failed.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 ARCHIVE = "@LAB_ARCHIVE@"
 """The lab, @LAB_TAG@."""
 CONSTRAINTS = "@LAB_CONSTRAINTS@"
+RUBRIC = "@LAB_RUBRIC@"
 KNOWN = (
     "CLASSROOM", "ASSIGNMENT", "ASSIGNMENT_TYPE", "MODE", "OWNER", "USERNAME", "SUBMISSION_TAG", "COMMIT_URL",
     "RELEASE_URL", "REVIEW_URL", "GITHUB_REPOSITORY", "GITHUB_REPOSITORY_OWNER", "GITHUB_SHA", "GITHUB_SERVER_URL",
@@ -38,6 +40,8 @@ def main() -> int:
     kept = {name: os.environ[name] for name in KNOWN if name in os.environ}
     own = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(place), "TMPDIR": str(place), "LAB_PROGRESS": "0"}
     asked = ["autograde", "github", "--mode", os.environ.get("LAB_MODE") or "push", "--out", str(place / "report")]
+    if rubric := os.environ.get("LAB_RUBRIC") or RUBRIC:
+        asked += ["--rubric", rubric]
     done = subprocess.run([lab, *asked, "--", str(checkout)], cwd=place, env=kept | own, timeout=SECONDS)
     for name, called in (("result.json", "result.json"), ("summary.md", "release-body.md")):
         if (place / "report" / name).is_file():

@@ -64,6 +64,10 @@ def commands_stopped() -> Iterator[None]:
         yield
     except LabError as error:
         raise GitHubError(plain(str(error))) from error
+    except ModuleNotFoundError:  # of the lab's own: whoever shows it knows what brings it
+        raise
+    except Exception as error:
+        raise GitHubError(plain(f"the lab itself fails: {type(error).__name__}: {error}"[:500])) from error
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

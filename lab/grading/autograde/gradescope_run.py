@@ -47,7 +47,7 @@ SECONDS = 540.0
 """That the grading may take: a minute less than Gradescope gives."""
 RESERVED = 2**17
 """Bytes of the first results.json: so much can be written in its place where the disk is full by then."""
-MOST_RESULT, MOST_METADATA = 2**20, 2**24
+MOST_RESULT, MOST_METADATA = 2**20, 2**26
 """Bytes that are read of what the judge says, and of the metadata, which hold all earlier results of the student."""
 _OF_DATA = ("weights", "audit")
 """Modes that are for a .lab file."""
@@ -67,6 +67,10 @@ _QUIET = {
 
 class RunError(LabError):
     """No results.json can be written: where, and why."""
+
+
+class MetadataError(LabError):
+    """Nobody knows who handed it in, and when: why."""
 
 
 @dataclass(frozen=True)
@@ -255,8 +259,17 @@ def _standing(asked: Asked, rubric: "Rubric", told: Mapping[str, Any]) -> "Stand
 
 
 def _metadata(path: Path) -> Mapping[str, Any]:
-    """submission_metadata.json; nothing where there is none. Names in it are what students call themselves."""
+    """submission_metadata.json; nothing where there is none. Names in it are what students call themselves.
+
+    Raises MetadataError for one that is too large, as a student can make it by handing in again and again: graded
+    without, what is late would be in time.
+    """
     try:
+        if path.stat().st_size > MOST_METADATA:
+            raise MetadataError(
+                f"{path.name} is larger than {MOST_METADATA:,} bytes, after so many submissions: it is not known when "
+                "this one was handed in."
+            )
         found = json.loads(read_regular(path, MOST_METADATA))
     except (OSError, FileError, ValueError, RecursionError) as error:
         print(harmless(f"{path} can't be read: {error}"), file=sys.stderr)

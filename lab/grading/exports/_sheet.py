@@ -13,7 +13,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
 
 from lab._terminal import harmless, printable
-from lab.grading._cells import FORMULA
+from lab.grading._cells import defused
 from lab.grading.exports import ExportError
 from lab.grading.exports._points import exact, why_no_grade
 from lab.grading.roster import Claim, Roster, Table, same
@@ -73,7 +73,8 @@ def match(where: Path, rows: Sequence[tuple[str, Mapping[str, str]]], students: 
         lost[id_] = f"another student of the class fits {rows[found.pop(id_)][0]} of {where.name}, too"
     taken = {*found.values(), *shared}
     free = tuple(place for place in range(len(rows)) if place not in taken)
-    unknown = frozenset(id_ for id_, why in lost.items() if why.startswith(f"nobody in {harmless(where.name)}"))
+    nobody = harmless(str(roster.find(Claim(""))))  # whole: a name may begin alike
+    unknown = frozenset(id_ for id_, why in lost.items() if why == nobody)
     return Matches(found, lost, free, unknown)
 
 
@@ -143,7 +144,7 @@ class Sheet:
 
 def guarded(text: str) -> str:
     """The same text, and for no spreadsheet a formula."""
-    return f"'{text}" if text.startswith(FORMULA) and not _NUMBER.fullmatch(text.lstrip()) else text
+    return text if _NUMBER.fullmatch(text.lstrip()) else defused(text)
 
 
 def shown(row: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ they are known again; one that a person gave in nbgrader stays. What being late 
 nbgrader itself counts whoever handed in nothing as 0 points. Here they have no grade, and an empty cell.
 """
 
+import html
 import os
 import re
 import sqlite3
@@ -398,9 +399,13 @@ def _points_in(line: str) -> float | None:
 
 
 def _tell(comment: Any, here: Sequence[tuple[_Place, Item]]) -> None:
-    """Write what is said of an answer: of the lab's own the comment by the grader, of points by hand a person's."""
+    """Write what is said of an answer: of the lab's own the comment by the grader, of points by hand a person's.
+
+    nbgrader makes a page of them, in Markdown where HTML counts, which runs in the browser of whoever opens it beside
+    the course's server. A check repeats what a student wrote: so no tag is left in it.
+    """
     lines = [f"{title_of(item)}: {item.message}" for _, item in here if item.mark is None and not passed(item)]
-    comment.auto_comment = harmless("\n".join(lines)) or None
+    comment.auto_comment = html.escape(harmless("\n".join(lines)), quote=False) or None
     others = [line for line in (comment.manual_comment or "").splitlines() if not line.startswith(OURS)]
     by_hand = [
         f"{OURS} {place.cell}: {exact(item.points * place.factor):.15g} points, by {item.mark.by}: {item.mark.comment}"

@@ -115,6 +115,15 @@ def test_what_fails_while_they_are_stopped_is_one_line_without_a_command(capsys)
     assert "\n" not in str(raised.value)
 
 
+def test_nor_does_a_fault_of_the_lab_s_own_bring_one(capsys):
+    with pytest.raises(GitHubError, match="the lab itself fails: ValueError: ") as raised, commands_stopped():
+        raise ValueError(EVIL)
+    assert actions.commands(f"error: {raised.value}") == []
+    assert actions.commands(capsys.readouterr().out) == []
+    with pytest.raises(ModuleNotFoundError), commands_stopped():  # the command knows what brings it
+        raise ModuleNotFoundError("No module named 'pydantic'")
+
+
 # -- the runner's files -----------------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,19 @@ def test_a_teacher_may_choose_another_way(checkout, monkeypatch):
     assert json.loads((checkout / "result.json").read_text(encoding="utf-8"))["called"][3] == "retrain"
 
 
+@pytest.mark.parametrize(
+    ("written", "said", "asked"),
+    [("", "", []), ("mnist_5k", "", ["--rubric", "mnist_5k"]), ("mnist_5k", "fashion", ["--rubric", "fashion"])],
+)
+def test_a_teacher_says_which_assignment_it_is(checkout, monkeypatch, written, said, asked):
+    lab(monkeypatch)
+    monkeypatch.setattr(entry, "RUBRIC", written)
+    monkeypatch.setenv("LAB_RUBRIC", said)
+    entry.main()
+    called = json.loads((checkout / "result.json").read_text(encoding="utf-8"))["called"]
+    assert called[called.index("--out") + 2 :] == [*asked, "--", str(checkout)]
+
+
 def test_a_link_of_the_student_s_is_replaced_and_not_followed(checkout, monkeypatch, tmp_path):
     lab(monkeypatch)
     (tmp_path / "mine").write_text("mine")

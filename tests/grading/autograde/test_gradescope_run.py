@@ -208,6 +208,18 @@ def test_metadata_that_is_no_file(autograder: Path, capfd: Any) -> None:
     assert "nothing was handed in" in said_by_judge(asked(autograder), capfd)["output"]
 
 
+def test_who_makes_the_metadata_too_large_to_be_read_is_not_in_time_by_it(
+    autograder: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds all earlier results, and a student may hand in as often as they like."""
+    told = json.loads((autograder / "submission_metadata.json").read_text()) | {"previous_submissions": ["x" * 2000]}
+    (autograder / "submission_metadata.json").write_text(json.dumps(told))
+    monkeypatch.setattr(gradescope_run, "MOST_METADATA", 1000)
+    found = valid(said_by_judge(asked(autograder), capfd))
+    assert "score" not in found
+    assert "it is not known when this one was handed in" in found["output"]
+
+
 def test_who_handed_it_in() -> None:
     told = {"users": [{"id": 7, "name": "Ada", "email": "a@example.com"}, {"id": 8}]}
     assert vars(student_of(told)) == {"id": "7", "name": "Ada", "email": "a@example.com"}

@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,12 +198,12 @@ def test_a_comment_is_one_line_not_too_long_and_harmless() -> None:
     told.encode("utf-8")
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2+3|calc", "@SUM(A1)", "\t=1"])
+@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2+3|calc", "@SUM(A1)", "\t=1", " =1", "\n=1", "\uff1d1", "x;=1"])
 def test_a_name_or_a_text_is_never_a_formula(tmp_path: Path, name: str) -> None:
     row = ANNA.replace("Anna Müller", f'"{name}"').replace('PM",,-', f'PM","{name}",-')
     done = filled(worksheet(tmp_path, row), CLASS, scale=False)
     cells = next(csv.DictReader(io.StringIO(done.content.decode(), newline=""))).values()
-    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == ["-"]
+    assert [cell for cell in cells if re.match(r"\s*[=+\-@\uff1d]|[\t\r]|.*;[=]", cell)] == ["-"]
     assert imported(done.content) == {"4711": 41}
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import nbformat
 import pytest
 import test_nbgrader as programs
+from nbconvert.filters import markdown2html
 from nbgrader.api import Gradebook
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
@@ -22,7 +24,7 @@ from nbgrader.plugins.export import CsvExportPlugin
 from small_class import HOSTILE, a_class, graded, marked, without_grade
 
 from lab.grading.exports import ExportError
-from lab.grading.exports.nbgrader import HEADER, OURS, table, write
+from lab.grading.exports.nbgrader import FILE, HEADER, OURS, table, write
 from lab.grading.standing import Class
 
 DUE = datetime(2026, 11, 28, 13, 0, tzinfo=timezone(timedelta(hours=1)))
@@ -368,6 +370,27 @@ def test_hostile_texts_are_text_in_the_gradebook(course: Path) -> None:
     assert set(exported(course)) == {"anna", "b123", "other", "noe"}
     assert "\x1b" not in (comments(course, "anna")["accuracy"] or "")
     assert "\x1b" not in (comments(course, "anna")["out-size"] or "")
+    assert "&lt;script&gt;alert(1)" in (comments(course, "anna")["accuracy"] or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<script>", "\n\n<script>x</script>\n\n", "&lt;script>", "\\<script>", "<svg x=y>", "`a`<iframe>", "$<b>$"],
+)
+def test_no_tag_of_a_student_s_is_in_the_page_that_nbgrader_makes(course: Path, text: str) -> None:
+    write(course, a_class(graded("anna", points=(0, 0, 0, 0), message=text)), NAME, None, scale=False)
+    page = markdown2html(comments(course, "anna")["accuracy"])
+    assert not re.findall(r"<(?!/?(?:p|br|code|pre|span|div)\b)", page)
+
+
+def test_a_name_that_begins_as_a_message_makes_nobody_unknown(course: Path) -> None:
+    name = f"nobody in {FILE}"
+    with Gradebook(f"sqlite:///{course / FILE}") as book:
+        for id_ in ("one", "two"):
+            book.add_student(id_, first_name="nobody", last_name=f"in {FILE}")
+    done = write(course, a_class(graded("x", name), graded("anna")), NAME, None, scale=False)
+    assert done.exported == ("anna",)
+    assert "have the same name" in done.lost["x"]
 
 
 @pytest.mark.parametrize(
