@@ -64,7 +64,7 @@ _mode = click.option(
 @click.option("--share", type=click.FloatRange(0, 1), default=0.1, help="Of an audit: trained again at random, 0 to 1.")
 @click.option("--secret", default="", help="Of an audit: a word that nobody else knows, from which it is drawn.")
 @click.option("--fresh", help="Measure on images that nobody has seen, too: qmnist.")
-@click.option("--report", type=FOLDER, help="Of one hand-in: write feedback.html and result.json into this folder.")
+@click.option("--report", type=FOLDER, help="Of one hand-in: write feedback.html and grade.json into this folder.")
 @click.option("--out", type=FOLDER, help="Of a class: the folder for the grades. Started again, it goes on there.")
 @click.option(
     "--roster",

@@ -335,3 +335,18 @@ def test_who_builds_the_image(project: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("BUILDER", "podman")
     with pytest.raises(dist.Unfit, match="install one"):
         image.command(project, Path("context"), [])
+
+
+def test_the_repository_has_one_name_everywhere() -> None:
+    """Copies of the workflows are guarded by it, and what is pinned is fetched from there."""
+    named = dict[str, set[str]]()
+    for path in [
+        *(ROOT / ".github" / "workflows").glob("*.yml"),
+        ROOT / "pyproject.toml",
+        ROOT / ".ci" / "Containerfile",
+    ]:
+        text = path.read_text(encoding="utf-8")
+        found = re.findall(r"github\.repository == '([^']+)'|https://github\.com/([\w.-]+/[\w.-]+)", text)
+        named[path.name] = {one or other for one, other in found}
+    del named["grade.yml"]  # for every repository but this one
+    assert {name: owners for name, owners in named.items() if owners != {_release.REPOSITORY}} == {}

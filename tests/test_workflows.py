@@ -304,7 +304,7 @@ def test_gitlab_s_script_does_the_same_without_the_job_s_token(tmp_path: Path) -
     assert "FAIL exercise 1, grow" in done.stdout  # as its cell says
     assert "a-token-of-the-job" not in done.stdout
     assert not (tmp_path / "executed").exists()
-    assert {path.name for path in (repository / "report").iterdir()} == {"feedback.html", "result.json"}
+    assert {path.name for path in (repository / "report").iterdir()} == {"feedback.html", "grade.json"}
     answer(repository)
     (repository / "torch.py").unlink()
     done = subprocess.run(

@@ -123,9 +123,9 @@ def write_page(pushed: Pushed, folder: Path) -> Path:
 
 
 def write_report(pushed: Pushed, folder: Path) -> None:
-    """Write the student's page, and the grade as `lab grade --json` prints it (`result.json`). Raises ReportError."""
+    """Write the student's page, and the grade as `lab grade --json` prints it (`grade.json`). Raises ReportError."""
     write_page(pushed, folder)
-    write_whole(folder / "result.json", json.dumps(pushed.one.grade, indent=1) + "\n")
+    write_whole(folder / "grade.json", json.dumps(pushed.one.grade, indent=1) + "\n")
 
 
 def lines(pushed: Pushed) -> list[str]:

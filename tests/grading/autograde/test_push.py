@@ -232,7 +232,7 @@ def test_the_report_has_the_page_and_the_grade(tmp_path, judged):
     assert done.exit_code == 0, done.output
     assert "PASS exercise 1, a" in done.output
     assert given[1] == "push"
-    assert json.loads((tmp_path / "new" / "report" / "result.json").read_text()) == found.one.grade
+    assert json.loads((tmp_path / "new" / "report" / "grade.json").read_text()) == found.one.grade
     assert "<html" in (tmp_path / "new" / "report" / "feedback.html").read_text(encoding="utf-8")
 
 
