@@ -25,6 +25,7 @@ import nbformat
 from lab import _place, _release
 from lab._files import write_whole
 from lab.course.execution import execute
+from lab.course.plan import edition_sources
 from lab.course.student_copy import notebook_of, student_copy
 from lab.errors import LabError
 
@@ -47,9 +48,7 @@ def names() -> list[str]:
 
 def _sources() -> dict[str, Path]:
     """The notebooks' sources by name: a clone's, or those that pip put beside the lab. Raises EditionError."""
-    pattern = "[!_]*.py"
-    found = _place.shipped("notebooks", pattern) if _place.root() is None else NOTEBOOKS.glob(pattern)
-    sources = {path.stem: path for path in found}
+    sources = {path.stem: path for path in edition_sources()}
     if not sources:
         raise EditionError("the lab's notebooks are not beside it: install it anew, or run this in a clone.")
     return sources

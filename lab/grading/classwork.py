@@ -212,8 +212,7 @@ def regrade(
     the class; what it asks differently is graded anew in any case. Earlier results are kept, points by hand count as
     before. Raises ClassError for a student or a rule that there is not, and where another lab has graded the class.
     """
-    with _existing(place) as book:
-        settings = _settings(book)
+    with opened(place) as (book, settings):
         _check_judge(settings, place)
         found = class_of(book, settings)
         chosen = _chosen(found, students, rule)
@@ -234,8 +233,7 @@ def regrade(
 
 def give(place: Place, student: str, item: str, points: float | None, comment: str, by: str | None = None) -> Change:
     """Give a student points by hand for an exercise or a rule; None takes them back. Raises ClassError."""
-    with _existing(place) as book:
-        settings = _settings(book)
+    with opened(place) as (book, settings):
         found = class_of(book, settings)
         one = _of(found, student)
         book.mark(one.student.id, _item(found, item), points, comment, by or _user())
@@ -263,8 +261,7 @@ def forget(place: Place, student: str) -> Forgotten:
 
     What was handed in lies where the teacher keeps it. Raises ClassError.
     """
-    with _existing(place) as book:
-        settings = _settings(book)
+    with opened(place) as (book, settings):
         before = class_of(book, settings)
         one = _of(before, student).student
         others = {standing.student.id: (_in_short(standing), _points(standing)) for standing in before.standings}
@@ -317,25 +314,15 @@ def _names(text: str, student: Student) -> bool:
 
 
 @contextmanager
-def _existing(place: Place) -> Iterator[Gradebook]:
+def opened(place: Place) -> Iterator[tuple[Gradebook, Settings]]:
+    """The gradebook that is there, and how the class was graded. Raises ClassError, GradebookError."""
     if place.url is None and not (place.out / FILE).is_file():
         raise ClassError(f"{place.out} holds no gradebook: lab grade HAND-INS --out {place.out} makes one.")
     with place.book() as book:
-        yield book
-
-
-def _settings(book: Gradebook) -> Settings:
-    found = book.noted("settings")
-    if found is None:
-        raise ClassError("nothing was graded into this gradebook yet: lab grade HAND-INS --out GRADES comes first.")
-    return Settings.from_dict(found)
-
-
-@contextmanager
-def opened(place: Place) -> Iterator[tuple[Gradebook, Settings]]:
-    """The gradebook that is there, and how the class was graded. Raises ClassError, GradebookError."""
-    with _existing(place) as book:
-        yield book, _settings(book)
+        found = book.noted("settings")
+        if found is None:
+            raise ClassError("nothing was graded into this gradebook yet: lab grade HAND-INS --out GRADES comes first.")
+        yield book, Settings.from_dict(found)
 
 
 def _check_judge(settings: Settings, place: Place) -> None:

@@ -41,6 +41,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.parent.mkdir()
     path.write_text(TINY)
     monkeypatch.setattr(editions, "NOTEBOOKS", path.parent)
+    monkeypatch.setattr(_place, "root", lambda: tmp_path)
     return path
 
 
@@ -198,7 +199,7 @@ def test_an_edition_that_differs_from_the_source_is_found(source: Path) -> None:
 
 
 def test_where_no_notebooks_are_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(editions, "NOTEBOOKS", tmp_path / "nowhere")
+    monkeypatch.setattr(_place, "root", lambda: tmp_path / "nowhere")
     with pytest.raises(EditionError, match="install it anew, or run this in a clone"):
         solved_edition("mnist_994")
 
